@@ -1,0 +1,1 @@
+"""Measures: from responses to scores, tables and figures."""

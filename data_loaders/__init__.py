@@ -1,0 +1,1 @@
+"""Human and brain data, read from local files."""

@@ -1,0 +1,1 @@
+"""Types, checks, devices, random numbers and files shared by every package."""

@@ -1,0 +1,1 @@
+"""Pictures: generators of stimulus sets, in degrees and pixels."""

@@ -1,0 +1,1 @@
+"""Experiments: models against humans on the same stimuli."""
