@@ -1,0 +1,341 @@
+"""A folder of expensive results, found again by what they were computed from.
+
+Layout: ``<key>/meta.json`` beside ``<key>/table.parquet`` or
+``<key>/arrays.safetensors``. A folder named by a key is complete, because it is
+written under another name and renamed.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from neurovis.core.errors import DataCorruptError
+from neurovis.core.files import (
+    atomic_folder,
+    atomic_path,
+    check_writable_folder,
+    plain,
+    read_json,
+    read_table,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_table,
+)
+
+Value = TypeVar("Value", pd.DataFrame, dict[str, NDArray[Any]])
+
+logger = logging.getLogger(__name__)
+
+TABLE = "table.parquet"
+ARRAYS = "arrays.safetensors"
+
+
+@contextmanager
+def lock(target: str | Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold ``<target>.lock`` inside the block: one process or thread at a time.
+
+    The file tells process and host of the holder. The lock itself is kept by the
+    operating system, so that of a killed process is free at once.
+
+    Parameters
+    ----------
+    target : str or Path
+        What is going to be written; its folder must exist.
+    wait : bool, default True
+        Wait for another holder; otherwise raise.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds the lock and `wait` is False.
+    OSError
+        If the file system cannot lock files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "table.parquet"
+    >>> with lock(target):
+    ...     target.with_name("table.parquet.lock").exists()
+    True
+    """
+    target = Path(target)
+    path = target.with_name(f"{target.name}.lock")
+    handle = _acquire(path, wait)
+    try:
+        os.truncate(handle, 0)
+        holder = {"pid": os.getpid(), "host": socket.gethostname()}
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path, wait: bool) -> int:
+    told = False
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 200, 0).decode(errors="replace")
+                message = f"{path} is held by another process: {holder or 'unknown'}"
+                if not wait:
+                    raise BlockingIOError(f"{message}. Wait until it ends.") from None
+                if not told:
+                    logger.info("%s; waiting", message)
+                    told = True
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The last holder may have removed the file while we waited.
+            if path.exists() and os.path.sameopenfile_stat(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+class Store:
+    """Results on disk, keyed by the content that they were computed from.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder of the store; made by the first write. It must be on a file system
+        with file locks (Linux or macOS).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = Store(tempfile.mkdtemp())
+    >>> parts = {"stimuli": "3f2a", "layer": "block5", "version": 1}
+    >>> compute = lambda: {"mean": np.array([1.0, 2.0])}
+    >>> store.get_or_compute(parts, compute)["mean"]
+    array([1., 2.])
+    >>> store.keys() == [store.key(**parts)]
+    True
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    @staticmethod
+    def key(**parts: Any) -> str:
+        """Return the key of a result: the SHA-256 of the canonical JSON of `parts`.
+
+        Parameters
+        ----------
+        **parts : object
+            Everything that the result depends on, as JSON values: fingerprints of
+            stimuli and weights, layer, preprocessing, dtype, version of the code.
+            Names and paths say nothing about content; give hashes.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there are no parts, or one has no JSON form.
+        """
+        if not parts:
+            raise ValueError("A key needs at least one part; got none.")
+        return sha256_json(parts)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all complete entries, sorted.
+
+        Returns
+        -------
+        list of str
+            64 hexadecimal digits each.
+        """
+        if not self.root.is_dir():
+            return []
+        names = (p.name for p in self.root.iterdir() if p.is_dir())
+        return sorted(n for n in names if len(n) == 64 and "." not in n)
+
+    def parts(self, key: str) -> dict[str, Any]:
+        """Return what an entry was computed from.
+
+        Parameters
+        ----------
+        key : str
+            One of `keys`.
+
+        Returns
+        -------
+        dict
+            The parts of its key.
+
+        Raises
+        ------
+        KeyError
+            If there is no such entry.
+        DataCorruptError
+            If its metadata are damaged.
+        """
+        return cast(dict[str, Any], self._meta(key)["parts"])
+
+    def get(self, key: str) -> pd.DataFrame | dict[str, NDArray[Any]]:
+        """Return an entry after its checksum was verified.
+
+        Parameters
+        ----------
+        key : str
+            One of `keys`.
+
+        Returns
+        -------
+        DataFrame or dict of str to ndarray
+            What was put.
+
+        Raises
+        ------
+        KeyError
+            If there is no such entry.
+        DataCorruptError
+            If its files are damaged or incomplete. `get_or_compute` and `put`
+            replace such an entry.
+        """
+        meta = self._meta(key)
+        path = self.root / key / meta["file"]
+        if not path.is_file() or sha256_file(path) != meta["sha256"]:
+            raise self._damaged(key, f"{meta['file']} is missing or has another hash")
+        return read_table(path) if path.name == TABLE else load_file(path)
+
+    def put(self, parts: Mapping[str, Any], value: Value) -> str:
+        """Write an entry; an older one with this key is replaced.
+
+        Parameters
+        ----------
+        parts : mapping
+            The parts of its key.
+        value : DataFrame or dict of str to ndarray
+            A table as `write_table` takes it, or arrays of numbers or booleans.
+
+        Returns
+        -------
+        str
+            Its key.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `value` or a part cannot be stored.
+        """
+        key = self.key(**parts)
+        check_writable_folder(self.root)
+        with lock(self.root / key):
+            self._write(key, parts, value)
+        return key
+
+    def get_or_compute(
+        self, parts: Mapping[str, Any], compute: Callable[[], Value]
+    ) -> Value:
+        """Return the entry of `parts`; compute and store it when there is none.
+
+        Of several processes that ask for one entry at once, one computes and the
+        others wait and read. A damaged entry is logged, removed and computed again.
+        What is returned was read from disk, the first time too.
+
+        Parameters
+        ----------
+        parts : mapping
+            The parts of its key.
+        compute : callable
+            Called without arguments when needed; returns what `put` takes.
+
+        Returns
+        -------
+        DataFrame or dict of str to ndarray
+            The entry.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a part, or what `compute` returns, cannot be stored.
+        """
+        key = self.key(**parts)
+        found = self._find(key)
+        if found is None:
+            check_writable_folder(self.root)
+            with lock(self.root / key):
+                found = self._find(key)
+                if found is None:
+                    self._write(key, parts, compute())
+                    found = self.get(key)
+        return cast(Value, found)
+
+    def _find(self, key: str) -> pd.DataFrame | dict[str, NDArray[Any]] | None:
+        if not (self.root / key).exists():
+            return None
+        try:
+            return self.get(key)
+        except (DataCorruptError, KeyError) as error:
+            # KeyError: another process is replacing the entry just now.
+            logger.warning("computed again: %s", error)
+            return None
+
+    def _meta(self, key: str) -> dict[str, Any]:
+        folder = self.root / key
+        if len(key) != 64 or not folder.is_dir():
+            raise KeyError(f"{self.root} has no entry {key!r}.")
+        path = folder / "meta.json"
+        if not path.is_file():
+            raise self._damaged(key, "meta.json is missing")
+        meta = read_json(path)
+        complete = isinstance(meta, dict) and {"parts", "file", "sha256"} <= set(meta)
+        if not complete or meta["file"] not in (TABLE, ARRAYS):
+            raise self._damaged(key, "meta.json is not that of an entry")
+        if sha256_json(meta["parts"]) != key:
+            raise self._damaged(key, "its parts do not give its key")
+        return meta
+
+    def _damaged(self, key: str, reason: str) -> DataCorruptError:
+        return DataCorruptError(
+            f"The entry {key} of {self.root} is damaged: {reason}. Remove the folder "
+            "of that name; it will be computed again."
+        )
+
+    def _write(self, key: str, parts: Mapping[str, Any], value: Value) -> None:
+        entry = self.root / key
+        # Of a process that was killed while it wrote or removed this entry.
+        for rest in self.root.glob(f"{key}.*part-*"):
+            shutil.rmtree(rest)
+        with atomic_folder(self.root / f"{key}.new") as part:
+            if isinstance(value, pd.DataFrame):
+                name = TABLE
+                write_table(part / name, value)
+            else:
+                name = ARRAYS
+                _write_arrays(part / name, value)
+            meta = {"parts": plain(parts), "file": name}
+            write_json(part / "meta.json", meta | {"sha256": sha256_file(part / name)})
+        raise NotImplementedError
+
+
+def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, path)
