@@ -2,23 +2,34 @@
 
 Every function draws on the axes it is given, or on those of a new figure, and returns
 the axes. Nothing here touches pyplot or its state. Tables are those of
-`analysis.search_scores.search_scores`. Colours are those of Okabe and Ito (2008), told
-apart with any colour vision; people are black; observers with untrained weights carry
-"(untrained)" in their label.
+`analysis.search_scores.search_scores`; colours and marks those of
+`analysis.plot_style`.
 """
 
 import textwrap
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.plot_style import (
+    GREY,
+    HUMAN_COLOUR,
+    HUMAN_MODEL,
+    PALE,
+    PALETTE,
+    TEXT_PT,
+    finish,
+    interval_bars,
+    legend_below,
+    looks_of,
+    new_axes,
+    number_text,
+)
 from neurovis.core.checks import (
     check_array,
     check_between,
@@ -28,20 +39,11 @@ from neurovis.core.checks import (
 )
 from neurovis.core.types import SCORE_COLUMNS
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours of observers, in their order in the table; used again after the sixth."""
-
-HUMAN_COLOUR = "#1A1A1A"
-
-_GREY = "#6B6B6B"
-_PALE = "#D9D9D9"
-_HUMAN = "human"
+_HALO = withStroke(linewidth=3.6, foreground="white")
 _USED_COLUMNS = (
     *("experiment", "experiment_name", "label", "set_size"),
     *("human_value", "untrained"),
 )
-_SIZE_IN = (4.6, 3.7)
-_TEXT = 9.5
 
 
 def plot_rt_by_set_size(
@@ -76,11 +78,13 @@ def plot_rt_by_set_size(
     check_option("experiment", experiment, sorted(set(means["experiment"].dropna())))
     means = means[means["experiment"] == experiment]
     slopes = slopes[slopes["experiment"] == experiment]
-    people = slopes[slopes["model"] == _HUMAN].sort_values("value", ascending=False)
+    people = slopes[slopes["model"] == HUMAN_MODEL].sort_values(
+        "value", ascending=False
+    )
     if people.empty:
         raise ValueError("`scores` must have the rows of people (model 'human').")
-    ax = _axes(ax)
-    observers = _observers(means)
+    ax = new_axes(ax)
+    observers = looks_of(means)
     # The legend fills columns first: the harder condition left, the easier one right.
     for is_easier, label in enumerate(people["label"]):
         for observer in observers:
@@ -94,7 +98,7 @@ def plot_rt_by_set_size(
             ax.errorbar(
                 line["set_size"].to_numpy(float),
                 line["value"],
-                yerr=_bars(line),
+                yerr=interval_bars(line),
                 color=observer.colour,
                 linestyle=(0, (4, 2.2)) if is_easier else "-",
                 linewidth=1.8,
@@ -103,14 +107,16 @@ def plot_rt_by_set_size(
                 markerfacecolor="white" if is_easier else observer.colour,
                 markeredgewidth=1.5,
                 elinewidth=1.2,
-                label=f"{observer.label}, {label}: {_number(slope)} ms/item",
+                label=f"{observer.label}, {label}: {number_text(slope)} ms/item",
             )
     ax.set_xticks(sorted(means["set_size"].unique()))
     ax.set_xlabel("Set size (items)")
     ax.set_ylabel("Reaction time (ms)")
-    ax.set_title(str(means["experiment_name"].iloc[0]), loc="left")
-    _finish(ax)
-    _legend_below(ax, columns=2 if len(observers) <= 2 else 1)
+    ax.set_title(
+        str(means["experiment_name"].iloc[0]), loc="left", fontsize=TEXT_PT + 1.5
+    )
+    finish(ax)
+    legend_below(ax, columns=2 if len(observers) <= 2 else 1)
     return ax
 
 
@@ -145,11 +151,11 @@ def plot_asymmetry_indices(
     table = _rows(scores, "asymmetry_index")
     names = table.drop_duplicates("experiment").sort_values("experiment")
     place = {e: i for i, e in enumerate(names["experiment"])}
-    observers = _observers(table)
+    observers = looks_of(table)
     known = _published(published, "asymmetry_index")
     known = known[known["experiment"].isin(list(place))]
     models = list(known["model"].unique())
-    ax = _axes(ax, (8.2, 4.2))
+    ax = new_axes(ax, (8.2, 4.2))
     offsets = _offsets(len(observers) + len(models))
     for observer, offset in zip(observers, offsets, strict=False):
         part = table[table["subject"] == observer.subject]
@@ -158,7 +164,7 @@ def plot_asymmetry_indices(
         ax.errorbar(
             x,
             value,
-            yerr=_bars(part),
+            yerr=interval_bars(part),
             label=observer.label,
             markersize=7.5,
             linestyle="none",
@@ -181,12 +187,12 @@ def plot_asymmetry_indices(
             linestyle="none",
             markersize=7,
             markerfacecolor="white",
-            markeredgecolor=_GREY,
+            markeredgecolor=GREY,
             markeredgewidth=1.5,
             marker="sDov^"[models.index(model) % 5],
             label=f"{model} (published)",
         )
-    ax.axhline(0, color=_GREY, linewidth=1, zorder=0)
+    ax.axhline(0, color=GREY, linewidth=1, zorder=0)
     ax.set_xticks(list(place.values()))
     ax.set_xticklabels(
         [
@@ -199,8 +205,8 @@ def plot_asymmetry_indices(
     ax.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
     ax.set_ylabel("Asymmetry index\n(above 0: as people)")
     ax.set_xlabel("Experiment")
-    _finish(ax)
-    _legend_below(ax, columns=4)
+    finish(ax)
+    legend_below(ax, columns=4)
     return ax
 
 
@@ -235,7 +241,7 @@ def plot_mean_asymmetry(
     """
     table = _rows(scores, "mean_asymmetry_index")
     bars: list[dict[str, Any]] = []
-    for observer in _observers(table):
+    for observer in looks_of(table):
         row = table[table["subject"] == observer.subject].iloc[0]
         bars.append(
             {
@@ -254,13 +260,13 @@ def plot_mean_asymmetry(
             "value": float(row.value),
             "low": np.nan,
             "high": np.nan,
-            "colour": _PALE,
+            "colour": PALE,
             "hatch": "",
         }
         for row in known.itertuples()
     ]
     bars.sort(key=lambda b: -np.inf if np.isnan(b["value"]) else b["value"])
-    ax = _axes(ax, (6.4, 0.9 + 0.34 * len(bars)))
+    ax = new_axes(ax, (6.4, 0.9 + 0.34 * len(bars)))
     for y, bar in enumerate(bars):
         ax.barh(
             y,
@@ -273,23 +279,23 @@ def plot_mean_asymmetry(
         )
         if not np.isnan(bar["low"]):
             # A white rim keeps the interval visible on a dark bar.
-            line = ax.plot([bar["low"], bar["high"]], [y, y], color=_GREY, linewidth=2)
-            line[0].set_path_effects([withStroke(linewidth=4, foreground="white")])
+            line = ax.plot([bar["low"], bar["high"]], [y, y], color=GREY, linewidth=2)
+            line[0].set_path_effects([_HALO])
         ax.annotate(
-            _number(bar["value"], 2),
+            number_text(bar["value"], 2),
             (1.02, y),
             xycoords=("axes fraction", "data"),
             va="center",
-            fontsize=_TEXT,
+            fontsize=TEXT_PT,
             annotation_clip=False,
         )
-    ax.axvline(0, color=_GREY, linewidth=1)
+    ax.axvline(0, color=GREY, linewidth=1)
     ax.set_yticks(range(len(bars)), [b["label"] for b in bars])
     ax.set_ylim(-0.6, len(bars) - 0.4)
     ends = [b[k] for b in bars for k in ("value", "low", "high")]
     ax.set_xlim(min(-0.05, np.nanmin([*ends, 0]) - 0.05), 1.0)
     ax.set_xlabel("Mean asymmetry index")
-    _finish(ax, grid="x")
+    finish(ax, grid="x")
     ax.tick_params(axis="y", length=0)
     return ax
 
@@ -323,13 +329,13 @@ def plot_slope_scatter(
     """
     table = _rows(scores, "slope_ms_per_item")
     check_option("subject", subject, list(table["subject"].unique()))
-    observer = next(o for o in _observers(table) if o.subject == subject)
+    observer = next(o for o in looks_of(table) if o.subject == subject)
     table = table[table["subject"] == subject]
-    ax = _axes(ax, (4.6, 4.4))
+    ax = new_axes(ax, (4.6, 4.4))
     values = table[["human_value", "value", "ci_low", "ci_high"]].to_numpy(float)
     low, high = min(0.0, np.nanmin(values)), np.nanmax(values)
     edge = [low, high]
-    ax.plot(edge, edge, color=_GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
+    ax.plot(edge, edge, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
     for experiment, pair in table.groupby("experiment"):
         pair = pair.sort_values("human_value", ascending=False)
         x, y = pair["human_value"].to_numpy(float), pair["value"].to_numpy(float)
@@ -337,7 +343,7 @@ def plot_slope_scatter(
         ax.errorbar(
             x,
             y,
-            yerr=_bars(pair),
+            yerr=interval_bars(pair),
             linestyle="none",
             color=observer.colour,
             elinewidth=1.2,
@@ -352,16 +358,18 @@ def plot_slope_scatter(
             (x[0], y[0]),
             xytext=(6, 5),
             textcoords="offset points",
-            fontsize=_TEXT,
+            fontsize=TEXT_PT,
             fontweight="bold",
         )
-        note.set_path_effects([withStroke(linewidth=3, foreground="white")])
+        note.set_path_effects([_HALO])
     ax.set_xlabel("Slope of people (ms/item)")
     ax.set_ylabel(f"Slope of {observer.label} (ms/item)")
     agreement = _rows(scores, "slope_pearson_r")
     r = agreement.loc[agreement["subject"] == subject, "value"].item()
-    ax.set_title(f"{observer.label}: r = {_number(r, 2)}", loc="left")
-    _finish(ax, grid="both")
+    ax.set_title(
+        f"{observer.label}: r = {number_text(r, 2)}", loc="left", fontsize=TEXT_PT + 1.5
+    )
+    finish(ax, grid="both")
     return ax
 
 
@@ -409,18 +417,18 @@ def plot_search_display(
     height, width = check_image("image", image).shape[:2]
     check_columns("scanpath", scanpath.columns, ["fixation", "x_px", "y_px"])
     path = scanpath.sort_values("fixation")
-    ax = _axes(ax, (4.2, 4.2 * height / width + 0.5))
+    ax = new_axes(ax, (4.2, 4.2 * height / width + 0.5))
     ax.imshow(image, extent=(0, width, height, 0))
     if item_boxes is not None:
         boxes = check_array("item_boxes", item_boxes, shape=(None, 4), finite=True)
         for box in boxes:
-            ax.add_patch(_box(box, _GREY, 0.8))
+            ax.add_patch(_box(box, GREY, 0.8))
     if target_box is not None:
         box = check_array("target_box", target_box, shape=(4,), finite=True)
         ax.add_patch(_box(box, PALETTE[2], 2.4))
     x, y = path["x_px"].to_numpy(float), path["y_px"].to_numpy(float)
     line = ax.plot(x, y, color=PALETTE[1], linewidth=1.8, solid_capstyle="round")[0]
-    line.set_path_effects([withStroke(linewidth=3.6, foreground="white")])
+    line.set_path_effects([_HALO])
     # The place of the initial fixation is given, not chosen: it is drawn open.
     start = path["fixation"].to_numpy() == 0
     faces = np.where(start, "white", PALETTE[1])
@@ -440,7 +448,7 @@ def plot_search_display(
             (xi, yi),
             ha="center",
             va="center_baseline",
-            fontsize=_TEXT,
+            fontsize=TEXT_PT,
             fontweight="bold",
             color=PALETTE[1] if first else "white",
             zorder=4,
@@ -451,45 +459,14 @@ def plot_search_display(
     ax.set_ylim(height, 0)
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_title(title, loc="left", fontsize=_TEXT + 1)
+    ax.set_title(title, loc="left", fontsize=TEXT_PT + 1.5)
     for spine in ax.spines.values():
-        spine.set_color(_PALE)
+        spine.set_color(PALE)
     return ax
 
 
-@dataclass(frozen=True)
-class _Observer:
-    """How one observer looks in every figure."""
-
-    subject: str
-    label: str
-    colour: str
-    marker: str
-    human: bool
-    untrained: bool
-
-
-def _observers(table: pd.DataFrame) -> list[_Observer]:
-    """Observers of a table in their order, people first."""
-    rows = table[["subject", "model", "untrained"]].drop_duplicates("subject")
-    looks = []
-    models = 0
-    for row in rows.itertuples():
-        human, untrained = row.model == _HUMAN, bool(row.untrained)
-        label = "people" if human else str(row.subject)
-        if untrained and "untrained" not in label.lower():
-            label += " (untrained)"
-        colour = HUMAN_COLOUR if human else PALETTE[models % len(PALETTE)]
-        marker = "D" if human else "os^vPX"[models % 6]
-        looks.append(
-            _Observer(str(row.subject), label, colour, marker, human, untrained)
-        )
-        models += not human
-    return sorted(looks, key=lambda o: not o.human)
-
-
 def _rows(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of one metric; an error when there are none."""
+    """Return the rows of one metric; raise when there are none."""
     check_columns("scores", scores.columns, [*SCORE_COLUMNS, *_USED_COLUMNS])
     rows = scores[scores["metric"] == metric]
     if rows.empty:
@@ -501,37 +478,18 @@ def _rows(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _published(published: pd.DataFrame | None, metric: str) -> pd.DataFrame:
-    """Published rows of one metric without people; empty when none are asked for."""
+    """Return the published rows of one metric, without people."""
     columns = ["model", "metric", "experiment", "value"]
     if published is None:
         return pd.DataFrame(columns=columns)
     check_columns("published", published.columns, columns)
-    asked = (published["metric"] == metric) & (published["model"] != _HUMAN)
+    asked = (published["metric"] == metric) & (published["model"] != HUMAN_MODEL)
     return published[asked]
 
 
-def _bars(rows: pd.DataFrame) -> NDArray[np.float64] | None:
-    """Distances from value to interval, shape (2, n); None when there is none."""
-    low = (rows["value"] - rows["ci_low"]).to_numpy(np.float64)
-    high = (rows["ci_high"] - rows["value"]).to_numpy(np.float64)
-    bars = np.stack([low, high])
-    if np.isnan(bars).all():
-        return None
-    # A percentile interval can lie beside a value at its bound; bars are lengths.
-    return np.maximum(bars, 0)
-
-
 def _offsets(n: int) -> NDArray[np.float64]:
-    """Places of n marks side by side around one tick."""
+    """Return places of n marks side by side around one tick."""
     return (np.arange(n) - (n - 1) / 2) * min(0.14, 0.7 / max(n, 1))
-
-
-def _number(value: float, digits: int = 1) -> str:
-    """Fixed decimals with a true minus sign; a dash for undefined."""
-    if np.isnan(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    return (text if float(text) else text.lstrip("-")).replace("-", "−")
 
 
 def _box(edges: Any, colour: str, width: float) -> Rectangle:
@@ -549,40 +507,8 @@ def _box(edges: Any, colour: str, width: float) -> Rectangle:
 
 
 def _degree_bar(ax: Axes, px_per_deg: float, width: int, height: int) -> None:
-    """Bar of one degree below the lower left corner of the display."""
+    """Draw a bar of one degree below the lower left corner of the display."""
     share = check_between("px_per_deg", px_per_deg, low=1e-6) / width
     options: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
     ax.plot([0, share], [-0.03, -0.03], color=HUMAN_COLOUR, linewidth=2, **options)
-    ax.text(share + 0.02, -0.03, "1°", va="center", fontsize=_TEXT, **options)
-
-
-def _axes(ax: Axes | None, size_in: tuple[float, float] = _SIZE_IN) -> Axes:
-    """The given axes, or those of a new figure that belongs to nobody else."""
-    if ax is not None:
-        return ax
-    return Figure(figsize=size_in, layout="constrained").add_subplot()
-
-
-def _finish(ax: Axes, grid: Literal["x", "y", "both"] = "y") -> None:
-    """Give the axes the look that all figures share."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(_GREY)
-    ax.grid(axis=grid, color="#EBEBEB", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.tick_params(labelsize=_TEXT, color=_GREY)
-    ax.xaxis.label.set_size(_TEXT + 0.5)
-    ax.yaxis.label.set_size(_TEXT + 0.5)
-    ax.title.set_size(_TEXT + 1.5)
-    ax._left_title.set_size(_TEXT + 1.5)
-
-
-def _legend_below(ax: Axes, columns: int) -> None:
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.22),
-        ncols=columns,
-        frameon=False,
-        fontsize=_TEXT - 1,
-        handlelength=2.6,
-        columnspacing=1.4,
-    )
+    ax.text(share + 0.02, -0.03, "1°", va="center", fontsize=TEXT_PT, **options)

@@ -410,7 +410,8 @@ def _cell_draws(
         sem = values.std() / np.sqrt(n)
         rows.append(first | {"mean": mean, "sem": sem, "n_trials": n})
         if n_bootstrap:
-            rng = generator(seed, "bootstrap", *(str(v) for v in first.values()))
+            identity = [str(first[c]) for c in by] + [f"{first['set_size']:g}"]
+            rng = generator(seed, "bootstrap", *identity)
             draws.append(bootstrap(values, n_bootstrap=n_bootstrap, rng=rng))
     if not n_bootstrap:
         return pd.DataFrame(rows), np.full((len(rows), 1), np.nan)

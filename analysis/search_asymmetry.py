@@ -1,4 +1,4 @@
-"""Search asymmetry: do models find hard what people find hard?
+"""Search asymmetry: whether models find hard what people find hard.
 
 Six experiments of two conditions each (Gupta et al. 2021). People are given as a
 table of mean reaction times, one row per condition and set size; observers as tables
@@ -377,60 +377,56 @@ def _indices(
     draws: FloatArray | None,
     undefined: str,
 ) -> tuple[pd.DataFrame, FloatArray]:
-    """Indices of all observers, and their draws, shape (n_rows, n_bootstrap)."""
+    """Return indices of all observers and their draws, shape (n_rows, n_bootstrap)."""
     check_columns("slopes", slopes.columns, [*_LINE, "slope_ms_per_item"])
     columns = ["experiment", "condition", "slope_ms_per_item"]
     check_columns("human", human.columns, columns)
     if draws is None:
         draws = np.full((len(slopes), 1), np.nan)
     check_array("draws", draws, shape=(len(slopes), None))
-    harder = {e: _by_difficulty(e, part) for e, part in human.groupby("experiment")}
-    values = slopes["slope_ms_per_item"].to_numpy(np.float64)
-    rows, index_draws = [], []
-    groups = ["subject", "experiment"]
-    for (subject, experiment), part in slopes.reset_index(drop=True).groupby(
-        groups, sort=False
-    ):
-        if experiment not in harder:
+    # The last row stands for a line that an observer has not.
+    values = np.append(slopes["slope_ms_per_item"].to_numpy(np.float64), np.nan)
+    draws = np.vstack([draws, np.full(draws.shape[1], np.nan)])
+    place = {
+        key: i for i, key in enumerate(slopes[list(_LINE)].itertuples(index=False))
+    }
+    pairs: dict[Any, tuple[str, str]] = {
+        e: _by_difficulty(e, part) for e, part in human.groupby("experiment")
+    }
+    rows, hard, easy = [], [], []
+    for subject, e in dict.fromkeys(line[:2] for line in place):
+        if e not in pairs:
             raise ValueError(
-                f"`human` has no experiment {experiment}; it has {sorted(harder)}."
+                f"`human` has no experiment {e}; it has {list(pairs)}. Give both the "
+                "same experiments."
             )
-        place = dict(zip(part["condition"], part.index, strict=True))
-        hard, easy = (place.get(c) for c in harder[experiment])
-        both = hard is not None and easy is not None
-        pair = values[[hard, easy]] if both else np.full(2, np.nan)
-        pair_draws = (
-            draws[[hard, easy]] if both else np.full((2, draws.shape[1]), np.nan)
-        )
+        harder, easier = pairs[e]
         rows.append(
-            {
-                "subject": subject,
-                "experiment": experiment,
-                "harder": harder[experiment][0],
-                "easier": harder[experiment][1],
-                "asymmetry_index": float(asymmetry_index(*pair, undefined=undefined)),
-            }
+            {"subject": subject, "experiment": e, "harder": harder, "easier": easier}
         )
-        index_draws.append(asymmetry_index(*pair_draws, undefined=undefined))
-    return pd.DataFrame(rows), np.stack(index_draws)
+        hard.append(place.get((subject, e, harder), -1))
+        easy.append(place.get((subject, e, easier), -1))
+    index = asymmetry_index(values[hard], values[easy], undefined=undefined)
+    index_draws = asymmetry_index(draws[hard], draws[easy], undefined=undefined)
+    return pd.DataFrame(rows).assign(asymmetry_index=index), index_draws
 
 
 def _by_difficulty(experiment: Any, human: pd.DataFrame) -> tuple[str, str]:
-    """The two conditions of an experiment of people, the harder one first."""
+    """Return the two conditions of an experiment of people, the harder one first."""
     ordered = human.sort_values("slope_ms_per_item", ascending=False)
-    slopes = ordered["slope_ms_per_item"].to_numpy()
+    names, slopes = list(ordered["condition"]), list(ordered["slope_ms_per_item"])
     if len(slopes) != 2 or not slopes[0] > slopes[1]:
         raise ValueError(
             f"`human` must have two conditions with different slopes in experiment "
-            f"{experiment}; it has {dict(zip(ordered['condition'], slopes, strict=True))}."
+            f"{experiment}; it has {dict(zip(names, slopes, strict=True))}."
         )
-    return ordered["condition"].iloc[0], ordered["condition"].iloc[1]
+    return names[0], names[1]
 
 
 def _join(
     table: pd.DataFrame, human: pd.DataFrame, keys: list[str], value: str
 ) -> pd.DataFrame:
-    """Pairs of observer and human values, one row per row of `table`."""
+    """Return pairs of observer and human values, one row per row of `table`."""
     check_columns("the table of observers", table.columns, ["subject", *keys, value])
     check_columns("human", human.columns, [*keys, value])
     known = human[[*keys, value]].rename(columns={value: "human"})
@@ -452,13 +448,13 @@ def _join(
 def _agreement(
     subject: Any, pairs: pd.DataFrame, n_permutations: int, level: float, seed: int
 ) -> dict[str, Any]:
-    """Agreement of one observer with people over rows of pairs."""
+    """Compute the agreement of one observer with people over rows of pairs."""
     x, y = pairs["human"].to_numpy(), pairs["observer"].to_numpy()
     experiment = pairs["experiment"].to_numpy()
     r = float(pearson_r(x, y))
     low, high = jackknife_pearson_ci(x, y, experiment, level=level)
     rng = generator(seed, "permutation", str(subject))
-    options = {"n_permutations": n_permutations, "rng": rng}
+    options: dict[str, Any] = {"n_permutations": n_permutations, "rng": rng}
     p_within = float("nan")
     if _exchangeable(pairs):
         unit = pairs["condition"].to_numpy()
@@ -483,7 +479,7 @@ def _agreement(
 
 
 def _exchangeable(pairs: pd.DataFrame) -> bool:
-    """Whether the conditions of each experiment have the same set sizes."""
+    """Tell whether the conditions of each experiment have the same set sizes."""
     if "set_size" not in pairs:
         return True
     return all(
@@ -493,7 +489,7 @@ def _exchangeable(pairs: pd.DataFrame) -> bool:
 
 
 def _regression(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Least-squares line of y on x; NaN when x is constant."""
+    """Fit the least-squares line of y on x; NaN when x is constant."""
     centred = x - x.mean()
     if len(x) < 2 or np.ptp(x) == 0:
         return float("nan"), float("nan")

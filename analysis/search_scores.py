@@ -254,11 +254,9 @@ def _index_rows(indices: pd.DataFrame) -> pd.DataFrame:
 def _mean_index_rows(means: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     n_all = lines["experiment"].nunique()
     notes = []
-    for row in means.itertuples():
-        note = f"mean over {row.n_experiments} of {n_all} experiments"
-        if row.n_undefined:
-            note += f"; {row.n_undefined} undefined, counted as 0"
-        notes.append(note)
+    for count, n_undefined in means[["n_experiments", "n_undefined"]].to_numpy():
+        note = f"mean over {count} of {n_all} experiments"
+        notes.append(note + (f"; {n_undefined} counted as 0" if n_undefined else ""))
     return pd.DataFrame(
         {
             "subject": means["subject"],

@@ -64,7 +64,12 @@ class PoolingRule:
 
 
 def stage_rule(
-    stride: int, *, window: int, px_per_deg: float = 30.0, eccentric: bool = True
+    stride: int,
+    *,
+    window: int,
+    kind: PoolKind = "average",
+    eccentric: bool = True,
+    px_per_deg: float = 30.0,
 ) -> PoolingRule:
     """Return the rule for a pooling stage of any convolutional trunk.
 
@@ -74,15 +79,17 @@ def stage_rule(
         Picture pixels per pixel of the layer input.
     window : int
         The trunk's own pooling window.
+    kind : {"average", "max"}
+        What is taken of each window.
+    eccentric : bool, default True
+        False gives one uniform window.
     px_per_deg : float, default 30.0
         Picture pixels per degree.
-    eccentric : bool, default True
-        False gives uniform max pooling (the published ablation).
 
     Returns
     -------
     PoolingRule
-        Average pooling with the published slope, or uniform max pooling.
+        Rule with the published slope of that stride, or slope 0.
 
     Raises
     ------
@@ -91,15 +98,13 @@ def stage_rule(
 
     Examples
     --------
-    >>> stage_rule(4, window=2).slope
-    0.07
+    >>> round(stage_rule(8, window=2).slope, 6)
+    0.16
     """
     check_option("stride", stride, tuple(SLOPES))
     # Python rounds half to even, as the published code does (7.5 -> 8).
     scaled = max(1, round(px_per_deg / stride))
-    if not eccentric:
-        return PoolingRule(scaled, 0.0, window, "max")
-    return PoolingRule(scaled, SLOPES[stride], window, "average")
+    return PoolingRule(scaled, SLOPES[stride] if eccentric else 0.0, window, kind)
 
 
 @dataclass(frozen=True)

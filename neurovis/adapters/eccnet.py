@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurovis.adapters.eccentric_pooling import PoolKind, same_pool
 from neurovis.adapters.gaze_window import GazeWindow, full_pass, pooling_rules
+from neurovis.adapters.search_loop import SearchState, check_trials
 from neurovis.adapters.search_maps import (
     combine_maps,
     enlarge_map,
@@ -24,7 +26,6 @@ from neurovis.adapters.search_maps import (
     sharpen_map,
     to_numpy,
 )
-from neurovis.adapters.eccentric_pooling import same_pool
 from neurovis.adapters.trunks import Trunk, load_trunk
 from neurovis.core.checks import check_option
 from neurovis.core.device import exact_float32, in_batches, resolve
@@ -36,30 +37,40 @@ MARGIN_PX = 64
 
 @dataclass(frozen=True)
 class Variant:
-    """What distinguishes a published ablation from eccNET.
+    """What distinguishes eccNET and its ablations.
 
     Parameters
     ----------
-    eccentric : bool
-        Eccentricity-dependent average pooling, or uniform max pooling.
+    name : str
+        Name in tables.
+    eccentric : bool, default True
+        Whether pooling windows grow with eccentricity.
+    kind : {"average", "max"}
+        Pooling, in both networks and in the side branches.
     layers : tuple of float
         Weight of each of the three compared stages.
     weights : str, optional
         Training that the variant needs; None where any weights do.
     """
 
+    name: str
     eccentric: bool = True
-    layers: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    kind: PoolKind = "average"
+    layers: tuple[float, ...] = (1.0, 1.0, 1.0)
     weights: str | None = None
 
 
+_TOP = (0.0, 0.0, 1.0)
 VARIANTS = {
-    "eccnet": Variant(),
-    "eccnet-18-17": Variant(layers=(0.0, 0.0, 1.0)),
-    "eccnet-noecc": Variant(eccentric=False),
-    "ivsn": Variant(eccentric=False, layers=(0.0, 0.0, 1.0)),
-    "eccnet-rot90": Variant(weights="trained on images rotated by 90 degrees"),
-    "eccnet-mnist": Variant(weights="trained on MNIST digits"),
+    variant.name: variant
+    for variant in (
+        Variant("eccnet"),
+        Variant("eccnet-18-17", layers=_TOP),
+        Variant("eccnet-noecc", eccentric=False, kind="max"),
+        Variant("ivsn", eccentric=False, kind="max", layers=_TOP),
+        Variant("eccnet-rot90", weights="trained on images rotated by 90 degrees"),
+        Variant("eccnet-mnist", weights="trained on MNIST digits"),
+    )
 }
 
 
@@ -81,6 +92,8 @@ class Glance:
         Attention in display pixels where the eye may land; 0 elsewhere.
     landing_corner : tuple of int
         Row and column of ``landing[0, 0]`` on the display.
+    winner : tuple of int
+        Row and column that is fixated next.
     """
 
     fixation: tuple[int, int]
@@ -90,19 +103,7 @@ class Glance:
     sharpened: NDArray[np.float64]
     landing: NDArray[np.float64]
     landing_corner: tuple[int, int]
-
-
-@dataclass
-class _Searching:
-    """State of one trial."""
-
-    trial: SearchTrial
-    image: NDArray[np.uint8]
-    allowed: NDArray[np.uint8]
-    target: tuple[Tensor, ...]
-    fixations: list[tuple[int, int]]
-    found: bool = False
-    done: bool = False
+    winner: tuple[int, int]
 
 
 @dataclass
@@ -118,8 +119,8 @@ class EccNet:
     ----------
     trunk : Trunk
         Network with weights.
-    variant : str, default "eccnet"
-        One of `VARIANTS`.
+    variant : Variant
+        eccNET, or an ablation of `VARIANTS`.
     label : str, optional
         Name in tables; the variant's by default.
     device : str, default "auto"
@@ -131,11 +132,11 @@ class EccNet:
     Raises
     ------
     ValueError
-        If the variant is unknown or the device absent.
+        If the device is absent.
     """
 
     trunk: Trunk
-    variant: str = "eccnet"
+    variant: Variant = VARIANTS["eccnet"]
     label: str | None = None
     device: str = "auto"
     batch_size: int | str = "auto"
@@ -147,13 +148,12 @@ class EccNet:
     )
 
     def __post_init__(self) -> None:
-        check_option("variant", self.variant, tuple(VARIANTS))
         self.trunk = self.trunk.to(resolve(self.device))
 
     @property
     def name(self) -> str:
         """Name in tables and figures."""
-        return self.label or self.variant
+        return self.label or self.variant.name
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -186,11 +186,12 @@ class EccNet:
             size = 1
 
         def run(batch: Sequence[SearchTrial]) -> list[Scanpath]:
-            states = [self._begin(trial, rules) for trial in batch]
+            states = [SearchState(trial, rules) for trial in batch]
             for _ in self._glances(states, rules):
                 pass
-            return [self._scanpath(state) for state in states]
+            return [state.scanpath(self.name) for state in states]
 
+        check_trials(trials, rules)
         return in_batches(run, trials, size)
 
     def watch(
@@ -210,9 +211,10 @@ class EccNet:
         tuple of Scanpath and list of Glance
             The scanpath, and one glance per saccade.
         """
-        state = self._begin(trial, rules)
+        check_trials([trial], rules)
+        state = SearchState(trial, rules)
         glances = [batch[0] for batch in self._glances([state], rules)]
-        return self._scanpath(state), glances
+        return state.scanpath(self.name), glances
 
     def target_features(
         self, target: NDArray[np.uint8], px_per_deg: float = 30.0
@@ -244,8 +246,12 @@ class EccNet:
     def _compute_target(
         self, target: NDArray[np.uint8], px_per_deg: float
     ) -> tuple[Tensor, ...]:
-        eccentric = VARIANTS[self.variant].eccentric
-        rules = pooling_rules(self.trunk, eccentric=eccentric, px_per_deg=px_per_deg)
+        rules = pooling_rules(
+            self.trunk,
+            eccentric=self.variant.eccentric,
+            kind=self.variant.kind,
+            px_per_deg=px_per_deg,
+        )
         pixels = torch.from_numpy(target[None].copy()).to(self.trunk.device)
         with exact_float32():
             _, pooled = full_pass(self.trunk, pixels, rules)
@@ -253,7 +259,7 @@ class EccNet:
             for index in range(len(pooled) - 3, len(pooled)):
                 x = pooled[index]
                 for _ in range(len(pooled) - 1 - index):
-                    x = same_pool(x, 2, "average" if eccentric else "max")
+                    x = same_pool(x, 2, self.variant.kind)
                 features.append(x[0])
         return tuple(features)
 
@@ -266,138 +272,59 @@ class EccNet:
                 self.trunk,
                 side,
                 rules.background,
-                eccentric=VARIANTS[self.variant].eccentric,
+                eccentric=self.variant.eccentric,
+                kind=self.variant.kind,
                 px_per_deg=rules.px_per_deg,
             )
         return self._windows[key]
 
-    def _begin(self, trial: SearchTrial, rules: SearchRules) -> _Searching:
-        height, width = trial.image.shape[:2]
-        if trial.item_areas is None:
-            allowed = np.ones((height, width), np.uint8)
-        else:
-            allowed = trial.item_areas.sum(0).astype(np.uint8)
-        return _Searching(
-            trial,
-            trial.image.copy(),
-            allowed,
-            self.target_features(trial.target, rules.px_per_deg),
-            [(height // 2, width // 2)],
-        )
-
     def _glances(
-        self, states: Sequence[_Searching], rules: SearchRules
+        self, states: Sequence[SearchState], rules: SearchRules
     ) -> Iterator[list[Glance]]:
         """Move every trial on by one saccade at a time until all are done."""
         window = self._window(rules)
-        for _ in range(rules.max_saccades):
-            for state in states:
-                self._arrive_scene(state, rules)
-            live = [state for state in states if not state.done]
-            if not live:
-                return
+        while live := [state for state in states if state.begin_glance()]:
             with torch.inference_mode(), exact_float32():
                 seen = window.see_many(
-                    [s.image for s in live], [s.fixations[-1] for s in live]
+                    [state.image for state in live],
+                    [state.fixations[-1] for state in live],
                 )
-                raw = [
-                    to_numpy(
-                        [
-                            match_map(x[row], target)
-                            for x, target in zip(seen, state.target, strict=True)
-                        ]
-                    )
-                    for row, state in enumerate(live)
-                ]
-            glances = []
-            for row, state in enumerate(live):
-                features = tuple(x[row] for x in seen)
-                glance = self._attend(state, features, raw[row], window, rules)
-                glances.append(glance)
-                self._move(state, glance, rules)
+                glances = []
+                for row, state in enumerate(live):
+                    features = tuple(x[row] for x in seen)
+                    glances.append(self._attend(state, features, window.side))
+            for state, glance in zip(live, glances, strict=True):
+                state.fixate(*glance.winner)
             yield glances
 
     def _attend(
-        self,
-        state: _Searching,
-        features: tuple[Tensor, ...],
-        raw: NDArray[np.float32],
-        window: GazeWindow,
-        rules: SearchRules,
+        self, state: SearchState, features: tuple[Tensor, ...], side: int
     ) -> Glance:
-        layers = VARIANTS[self.variant].layers
-        combined = combine_maps(raw, layers, rules.layer_weighting)
+        """Turn features into attention and the place that wins."""
+        rules, fixation = state.rules, state.fixations[-1]
+        target = self.target_features(state.trial.target, rules.px_per_deg)
+        raw = to_numpy([match_map(x, t) for x, t in zip(features, target, strict=True)])
+        combined = combine_maps(raw, self.variant.layers, rules.layer_weighting)
         sharpened = sharpen_map(combined, rules.sharpening)
-        fixation, reach = state.fixations[-1], rules.eye_radius_px
         # Only what is on the display and within reach can win.
-        spans = [
-            (max(f - reach, 0), min(f + reach, n))
-            for f, n in zip(fixation, state.allowed.shape, strict=True)
-        ]
-        shift = [window.side // 2 - f for f in fixation]
+        part = state.reachable()
         rows, columns = (
-            (a + d, b + d) for (a, b), d in zip(spans, shift, strict=True)
+            (s.start + side // 2 - f, s.stop + side // 2 - f)
+            for s, f in zip(part, fixation, strict=True)
         )
-        landing = enlarge_map(sharpened, window.side, rows, columns)
+        landing = enlarge_map(sharpened, side, rows, columns)
         landing -= sharpened.min()
-        landing *= state.allowed[slice(*spans[0]), slice(*spans[1])]
-        corner = (spans[0][0], spans[1][0])
-        return Glance(fixation, features, raw, combined, sharpened, landing, corner)
-
-    def _move(self, state: _Searching, glance: Glance, rules: SearchRules) -> None:
-        """Fixate the winner; erase its item; stop when it is the target."""
-        height, width = state.allowed.shape
-        best = int(glance.landing.argmax()) if glance.landing.size else -1
-        if best >= 0 and glance.landing.flat[best] > 0:
-            row, column = divmod(best, glance.landing.shape[1])
-            row, column = row + glance.landing_corner[0], column + glance.landing_corner[1]
+        landing *= state.allowed[part]
+        best = int(landing.argmax()) if landing.size else 0
+        if landing.size and landing.flat[best] > 0:
+            row, column = divmod(best, landing.shape[1])
+            winner = (row + part[0].start, column + part[1].start)
         else:  # nothing left: the corner of the window, as published
-            half = rules.eye_radius_px + MARGIN_PX
-            row, column = (f - half for f in glance.fixation)
-        row, column = min(max(row, 0), height), min(max(column, 0), width)
-        state.fixations.append((row, column))
-        areas = state.trial.item_areas
-        if areas is None:
-            return
-        if row < height and column < width:
-            hit = np.flatnonzero(areas[:, row, column])
-            if len(hit):
-                area = areas[hit[0]]
-                state.allowed[area] = 0
-                state.image[area] = rules.background
-        state.found = state.done = self._on_target(state, rules)
-
-    def _arrive_scene(self, state: _Searching, rules: SearchRules) -> None:
-        """Without item areas: check the target, then inhibit a square."""
-        if state.done or state.trial.item_areas is not None:
-            return
-        state.found = state.done = self._on_target(state, rules)
-        if not state.done:
-            state.allowed[_square(state.fixations[-1], rules.tolerance_px)] = 0
-
-    def _on_target(self, state: _Searching, rules: SearchRules) -> bool:
-        square = _square(state.fixations[-1], rules.tolerance_px)
-        return bool(state.trial.target_area[square].any())
-
-    def _scanpath(self, state: _Searching) -> Scanpath:
-        rows, columns = np.array(state.fixations, np.float64).T
-        return Scanpath(
-            self.name,
-            state.trial.stimulus_id,
-            columns + 0.5,
-            rows + 0.5,
-            np.full(len(rows), np.nan),
-            state.found,
+            winner = (fixation[0] - side // 2, fixation[1] - side // 2)
+        corner = (part[0].start, part[1].start)
+        return Glance(
+            fixation, features, raw, combined, sharpened, landing, corner, winner
         )
-
-
-def _square(fixation: tuple[int, int], side: int) -> tuple[slice, slice]:
-    row, column = fixation
-    half = side // 2
-    return (
-        slice(max(row - half, 0), max(row + half, 0)),
-        slice(max(column - half, 0), max(column + half, 0)),
-    )
 
 
 def load_eccnet(
@@ -445,4 +372,4 @@ def load_eccnet(
             f"`weights`; got {weights!r}."
         )
     trunk = load_trunk(backbone, weights, preprocessing=preprocessing)
-    return EccNet(trunk, variant, label, device)
+    return EccNet(trunk, VARIANTS[variant], label, device)

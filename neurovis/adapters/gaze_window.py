@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neurovis.adapters.eccentric_pooling import (
     PoolingRule,
+    PoolKind,
     eccentric_pool,
     lead_padding,
     pool_part,
@@ -158,7 +159,9 @@ class GazeWindow:
     background : int
         Grey level of the surround, 0..255.
     eccentric : bool, default True
-        Eccentricity-dependent average pooling, or uniform max pooling.
+        Whether pooling windows grow with eccentricity.
+    kind : {"average", "max"}
+        What is taken of each pooling window.
     px_per_deg : float, default 30.0
         Picture pixels per degree.
     """
@@ -170,13 +173,16 @@ class GazeWindow:
         background: int,
         *,
         eccentric: bool = True,
+        kind: PoolKind = "average",
         px_per_deg: float = 30.0,
     ) -> None:
         self.trunk = trunk
         self.side = side
         self.background = background
-        self.kind = "average" if eccentric else "max"
-        self.rules = pooling_rules(trunk, eccentric=eccentric, px_per_deg=px_per_deg)
+        self.kind = kind
+        self.rules = pooling_rules(
+            trunk, eccentric=eccentric, kind=kind, px_per_deg=px_per_deg
+        )
         strides = trunk.strides
         self.early = max(i for i, s in enumerate(strides) if s <= _EARLY_STRIDE) + 1
         # Sides of the input of each stage and of each layer's output within it.
@@ -365,7 +371,9 @@ class GazeWindow:
         return steps
 
     def _early_box(self, rows: Range, columns: Range) -> Box:
-        """Early outputs that a picture box can change, rounded up to 8 pixels."""
+        """Early outputs that a picture box can change."""
+        # Few distinct sizes let an accelerator run many parts at once.
+        unit = 1 if self.trunk.device.type == "cpu" else 8
         spans = []
         for span in (rows, columns):
             for step, side_in, side_out in self._early_steps:
@@ -376,7 +384,7 @@ class GazeWindow:
                     first = max((span[0] + lead - step.window) // 2 + 1, 0)
                     span = first, min((span[1] + lead + 1) // 2, side_out)
             side = self.sides[self.early - 1][-1]
-            size = min(-8 * ((span[0] - span[1]) // 8), side)
+            size = min(-unit * ((span[0] - span[1]) // unit), side)
             first = min(span[0], side - size)
             spans.append((first, first + size))
         return spans[0], spans[1]
@@ -595,7 +603,11 @@ def _pool_padded(
 
 
 def pooling_rules(
-    trunk: Trunk, *, eccentric: bool, px_per_deg: float = 30.0
+    trunk: Trunk,
+    *,
+    eccentric: bool = True,
+    kind: PoolKind = "average",
+    px_per_deg: float = 30.0,
 ) -> tuple[PoolingRule, ...]:
     """Return the rule of the pooling after each stage of a trunk.
 
@@ -603,8 +615,10 @@ def pooling_rules(
     ----------
     trunk : Trunk
         Network.
-    eccentric : bool
-        Eccentricity-dependent average pooling, or uniform max pooling.
+    eccentric : bool, default True
+        Whether windows grow with eccentricity.
+    kind : {"average", "max"}
+        What is taken of each window.
     px_per_deg : float, default 30.0
         Picture pixels per degree.
 
@@ -615,7 +629,11 @@ def pooling_rules(
     """
     return tuple(
         stage_rule(
-            stride, window=trunk.pool_window, px_per_deg=px_per_deg, eccentric=eccentric
+            stride,
+            window=trunk.pool_window,
+            kind=kind,
+            eccentric=eccentric,
+            px_per_deg=px_per_deg,
         )
         for stride in trunk.strides
     )

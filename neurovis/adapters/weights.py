@@ -9,8 +9,13 @@ import http.client
 import json
 import os
 import pickle
+import pickletools
 import re
+import struct
 import urllib.request
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +36,27 @@ VGG16_LAYERS = tuple(
     for conv in range(1, n_convs + 1)
 )
 """Keras names of the 13 convolutions of VGG16, in order."""
+
+LEGACY_MARK = 0x1950A86A20F9469CFC6C
+"""First object in a checkpoint that torch wrote before version 1.6."""
+
+# What torch's loader is known to raise on damaged bytes, or to refuse them.
+_LOADER_ERRORS = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    zlib.error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 # ------------------------------------------------------------------- reading
@@ -91,31 +117,51 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
     strange = [n for n, v in state.items() if not isinstance(v, Tensor)]
     if strange:
         raise ValueError(
-            f"{path} must hold tensors by name; {len(strange)} entries are none, such "
-            f"as {strange[0]!r} ({type(state[strange[0]]).__name__}). Save the state "
-            "dict by itself, as safetensors."
+            f"{path} must hold tensors by name; {len(strange)} of {len(state)} entries "
+            f"are something else, such as {strange[0]!r} "
+            f"({type(state[strange[0]]).__name__}). Save the state dict by itself, as "
+            "safetensors."
         )
     return {str(name): tensor.detach() for name, tensor in state.items()}
 
 
 def _load_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        if re.search(r"Unsupported (global|class|type)|TorchScript", str(error)):
-            raise ValueError(
-                f"{path} holds Python objects that would run code when opened, so it "
-                "is refused. In the environment that wrote it, and if you trust it, "
-                "convert it once: safetensors.torch.save_file(model.state_dict(), "
-                "'weights.safetensors')."
-            ) from error
-        raise _damaged(path, error) from error
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise _damaged(path, error) from error
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch does not verify checksums
+                if broken := archive.testzip():
+                    raise DataCorruptError(f"the checksum of {broken} differs")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on less safe ways to load it
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except _LOADER_ERRORS as error:
+        refused = re.search(r"Unsupported (global|class|type)|TorchScript", str(error))
+        if not refused or _ends_early(path):
+            raise _damaged(path, error) from error
+        raise ValueError(
+            f"{path} holds Python objects that would run code when opened, so it is "
+            "refused. If you trust it, convert it once in the environment that wrote "
+            "it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+        ) from error
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether the objects of a file that is no zip archive are cut."""
+    if zipfile.is_zipfile(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            first = [argument for _, argument, _ in pickletools.genops(file)]
+            # Before 1.6 torch wrote a mark, a version, a system and the tensors.
+            for _ in range(3 if LEGACY_MARK in first else 0):
+                list(pickletools.genops(file))
+    except (ValueError, IndexError):
+        return True
+    return False
 
 
 def _damaged(path: Path, error: BaseException) -> DataCorruptError:
-    reason = (str(error).splitlines() or [""])[0]
+    reason = re.split(r"\. |\n", str(error))[0]
     return DataCorruptError(
         f"{path} is not a readable checkpoint ({type(error).__name__}: {reason}). It "
         "is truncated or damaged: delete it and get it again."
@@ -208,7 +254,7 @@ def hash_state_dict(state: Mapping[str, Tensor]) -> str:
     """
     sha = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = state[name].detach().cpu().resolve_conj().resolve_neg().contiguous()
         head = [name, str(tensor.dtype), list(tensor.shape)]
         sha.update(json.dumps(head).encode())
         # bfloat16 has no NumPy form: hash raw bytes.
@@ -360,9 +406,9 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
             else f"the download failed: {error}"
         )
         raise FileNotFoundError(
-            f"The timm weights {name!r} need the file {filename} of {repository}, which "
-            f"is not in {constants.HF_HUB_CACHE}, and {reason}. With a network run "
-            f"`hf download {repository} {filename}`; or download "
+            f"The timm weights {name!r} need the file {filename} of {repository}, "
+            f"which is not in {constants.HF_HUB_CACHE}, and {reason}. With a network, "
+            f"run `hf download {repository} {filename}`; or download "
             f"{hf_hub_url(repository, filename)} and give the path of the file."
         ) from error
     return read_state_dict(path)
@@ -409,7 +455,7 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
     state: dict[str, Tensor] = {}
     try:
         with h5py.File(source, "r") as file:
-            layers = file["model_weights"] if "model_weights" in file else file
+            layers = file.get("model_weights", file)
             for name in VGG16_LAYERS:
                 state |= _read_keras_layer(layers, name, source)
     except (OSError, RuntimeError) as error:
@@ -418,10 +464,10 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
     for name in VGG16_LAYERS:
         kernel, bias = state[f"{name}.weight"], state[f"{name}.bias"]
         if kernel.shape[1:] != (channels, 3, 3) or bias.shape != kernel.shape[:1]:
+            shape = tuple(kernel.permute(2, 3, 1, 0).shape)
             raise ValueError(
                 f"{source}: {name} must have a kernel of shape (3, 3, {channels}, n) "
-                f"and n biases; its kernel has {tuple(kernel.permute(2, 3, 1, 0).shape)}"
-                f" and there are {len(bias)} biases."
+                f"and n biases; got a kernel of shape {shape} and {len(bias)} biases."
             )
         channels = len(bias)
     metadata = {
@@ -446,8 +492,8 @@ def _read_keras_layer(layers: h5py.Group, name: str, source: Path) -> dict[str, 
     if {ndim: len(found) for ndim, found in arrays.items()} != {4: 1, 1: 1}:
         found = {n: [tuple(t.shape) for t in arrays[n]] for n in sorted(arrays)}
         raise ValueError(
-            f"{source} must hold one kernel and one bias of {name}; arrays found there, "
-            f"by number of dimensions: {found}. Is it a VGG16 file of Keras 1 or 2?"
+            f"{source} must hold one kernel and one bias of {name}; found there, by "
+            f"number of dimensions: {found}. Is it a VGG16 file of Keras 1 or 2?"
         )
     kernel = arrays[4][0].permute(3, 2, 0, 1).contiguous()
     return {f"{name}.weight": kernel, f"{name}.bias": arrays[1][0]}

@@ -103,7 +103,9 @@ def check_between(
     too_low = low is not None and value < low
     too_high = high is not None and value > high
     if not np.isfinite(value) or too_low or too_high:
-        bounds = f"[{'-inf' if low is None else low}, {'inf' if high is None else high}]"
+        bounds = (
+            f"[{'-inf' if low is None else low}, {'inf' if high is None else high}]"
+        )
         raise ValueError(f"`{name}` must be within {bounds}; got {value!r}.")
     return value
 
@@ -223,9 +225,7 @@ def check_columns(name: str, columns: Iterable[str], needed: Iterable[str]) -> N
     missing = [c for c in needed if c not in have]
     if missing:
         hint = suggest(missing[0], have)
-        raise ValueError(
-            f"`{name}` lacks the columns {missing}; it has {have}.{hint}"
-        )
+        raise ValueError(f"`{name}` lacks the columns {missing}; it has {have}.{hint}")
 
 
 def check_path(name: str, value: str | Path, *, kind: str = "file") -> Path:

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -81,17 +81,18 @@ def lock(target: str | Path, *, wait: bool = True) -> Iterator[None]:
     path = target.with_name(f"{target.name}.lock")
     handle = _acquire(path, wait)
     try:
-        os.truncate(handle, 0)
         holder = {"pid": os.getpid(), "host": socket.gethostname()}
+        os.truncate(handle, 0)
         os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)
+        # A forked child may have the handle open too: unlock before closing.
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 
 def _acquire(path: Path, wait: bool) -> int:
-    told = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -99,20 +100,27 @@ def _acquire(path: Path, wait: bool) -> int:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(handle, 200, 0).decode(errors="replace")
-                message = f"{path} is held by another process: {holder or 'unknown'}"
                 if not wait:
-                    raise BlockingIOError(f"{message}. Wait until it ends.") from None
-                if not told:
-                    logger.info("%s; waiting", message)
-                    told = True
+                    raise BlockingIOError(
+                        f"{path} is held by another writer: {holder}. Wait until it "
+                        "ends, or end it."
+                    ) from None
+                logger.info("waiting for %s, held by %s", path, holder)
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            # The last holder may have removed the file while we waited.
-            if path.exists() and os.path.sameopenfile_stat(handle, path):
+            if _is_still(path, handle):
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    # The last holder removes the file: what we locked may be gone, or another's.
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 class Store:
@@ -279,25 +287,18 @@ class Store:
             If a part, or what `compute` returns, cannot be stored.
         """
         key = self.key(**parts)
-        found = self._find(key)
-        if found is None:
-            check_writable_folder(self.root)
-            with lock(self.root / key):
-                found = self._find(key)
-                if found is None:
-                    self._write(key, parts, compute())
-                    found = self.get(key)
-        return cast(Value, found)
-
-    def _find(self, key: str) -> pd.DataFrame | dict[str, NDArray[Any]] | None:
-        if not (self.root / key).exists():
-            return None
-        try:
-            return self.get(key)
-        except (DataCorruptError, KeyError) as error:
-            # KeyError: another process is replacing the entry just now.
-            logger.warning("computed again: %s", error)
-            return None
+        with suppress(KeyError, DataCorruptError):  # settled below, by one writer
+            return cast(Value, self.get(key))
+        check_writable_folder(self.root)
+        with lock(self.root / key):
+            try:
+                return cast(Value, self.get(key))
+            except DataCorruptError as error:
+                logger.warning("computing again: %s", error)
+            except KeyError:
+                logger.debug("computing %s", key)
+            self._write(key, parts, compute())
+            return cast(Value, self.get(key))
 
     def _meta(self, key: str) -> dict[str, Any]:
         folder = self.root / key
@@ -322,20 +323,38 @@ class Store:
 
     def _write(self, key: str, parts: Mapping[str, Any], value: Value) -> None:
         entry = self.root / key
-        # Of a process that was killed while it wrote or removed this entry.
-        for rest in self.root.glob(f"{key}.*part-*"):
+        # Left by a process that was killed while it wrote or removed this entry.
+        for rest in self.root.glob(f"{key}.part-*"):
             shutil.rmtree(rest)
-        with atomic_folder(self.root / f"{key}.new") as part:
+        if entry.exists():
+            old = entry.rename(self.root / f"{key}.part-{os.getpid()}")
+            shutil.rmtree(old)
+        with atomic_folder(entry) as part:
             if isinstance(value, pd.DataFrame):
-                name = TABLE
-                write_table(part / name, value)
+                file = part / TABLE
+                write_table(file, value)
             else:
-                name = ARRAYS
-                _write_arrays(part / name, value)
-            meta = {"parts": plain(parts), "file": name}
-            write_json(part / "meta.json", meta | {"sha256": sha256_file(part / name)})
-        raise NotImplementedError
+                file = part / ARRAYS
+                _write_arrays(file, value)
+            meta = {"parts": plain(parts), "file": file.name}
+            write_json(part / "meta.json", meta | {"sha256": sha256_file(file)})
 
 
-def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, path)
+def _write_arrays(path: Path, value: dict[str, NDArray[Any]]) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(
+            "`value` must be a DataFrame or a dict of arrays; got "
+            f"{type(value).__name__}."
+        )
+    arrays = {}
+    for name, array in value.items():
+        # Not ascontiguousarray, which turns a single number into a vector.
+        arrays[name] = np.asarray(array, order="C")
+        dtype = arrays[name].dtype
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
+            raise TypeError(
+                f"`value[{name!r}]` must hold booleans or numbers of up to 64 bits; "
+                f"got dtype {dtype}. Put text into a DataFrame."
+            )
+    with atomic_path(path) as part:
+        save_file(arrays, part)

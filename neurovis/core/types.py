@@ -5,7 +5,6 @@ responses were read from a file. Capabilities of models are Protocols.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -23,8 +22,15 @@ from neurovis.core.checks import (
     check_image,
     check_path,
 )
-from neurovis.core.files import read_json, read_table, write_json, write_table
+from neurovis.core.files import (
+    canonical_json,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+)
 
+PATH_COLUMNS = ("path", "target_path")
 TRIAL_COLUMNS = ("subject", "stimulus_id", "trial", "response", "rt_ms", "correct")
 FIXATION_COLUMNS = (
     "subject",
@@ -255,12 +261,17 @@ class StimulusSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over table values, viewing and pixels; files do not matter."""
+        """SHA-256 over table values, viewing and pixels; files do not matter.
+
+        The columns of `PATH_COLUMNS` are left out, so that a set and its saved copy
+        agree.
+        """
         sha = hashlib.sha256()
-        text = self.table.to_json(orient="split", index=False, double_precision=12)
+        values = self.table.drop(columns=list(PATH_COLUMNS), errors="ignore")
+        text = values.to_json(orient="split", index=False, double_precision=12)
         viewing = {f.name: getattr(self.viewing, f.name) for f in fields(Viewing)}
         sha.update(text.encode())
-        sha.update(json.dumps(viewing, sort_keys=True).encode())
+        sha.update(canonical_json(viewing).encode())
         for i in range(len(self)):
             pictures = [self.load(i)]
             if self.targets is not None:

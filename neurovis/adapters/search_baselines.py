@@ -1,0 +1,288 @@
+"""Observers without a network: chance, pixel matching and bottom-up saliency.
+
+They obey the same rules as eccNET (`search_loop`). The published chance and pixel
+matching differ in ways that are errors of their scripts (a shift by one trial, item
+masks that double instead of vanish); these are the sound versions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+
+from neurovis.adapters.search_loop import (
+    SearchState,
+    check_trials,
+    search_by_priority,
+)
+from neurovis.adapters.search_maps import gaussian_blur
+from neurovis.core.rng import generator
+from neurovis.core.types import Scanpath, SearchRules, SearchTrial
+
+# Means of the Caffe VGG networks, red, green, blue.
+_MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+@dataclass(frozen=True)
+class ChanceSearcher:
+    """Looks anywhere it has not looked yet, all places equally likely.
+
+    Parameters
+    ----------
+    name : str, default "chance"
+        Name in tables.
+    """
+
+    name: str = "chance"
+    notes: tuple[str, ...] = ()
+
+    def search(
+        self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
+    ) -> list[Scanpath]:
+        """Search every display.
+
+        Parameters
+        ----------
+        trials : sequence of SearchTrial
+            Displays.
+        rules : SearchRules
+            Rules of the experiment.
+        seed : int
+            Seed; each trial draws from its own stream.
+
+        Returns
+        -------
+        list of Scanpath
+            One per trial.
+        """
+        check_trials(trials, rules)
+        paths = []
+        for trial in trials:
+            draw = generator(seed, "chance", trial.stimulus_id)
+            state = SearchState(trial, rules)
+            while state.begin_glance():
+                part = state.reachable()
+                rows, columns = np.nonzero(state.allowed[part])
+                if len(rows) == 0:
+                    break
+                pick = int(draw.integers(len(rows)))
+                state.fixate(
+                    int(rows[pick]) + part[0].start, int(columns[pick]) + part[1].start
+                )
+            paths.append(state.scanpath(self.name))
+        return paths
+
+
+@dataclass(frozen=True)
+class PixelMatchSearcher:
+    """Looks where the pixels correlate most with the picture of the target.
+
+    Parameters
+    ----------
+    name : str, default "pixel-match"
+        Name in tables.
+    """
+
+    name: str = "pixel-match"
+    notes: tuple[str, ...] = ()
+
+    def search(
+        self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
+    ) -> list[Scanpath]:
+        """Search every display.
+
+        Parameters
+        ----------
+        trials : sequence of SearchTrial
+            Displays.
+        rules : SearchRules
+            Rules of the experiment.
+        seed : int
+            Not used.
+
+        Returns
+        -------
+        list of Scanpath
+            One per trial.
+        """
+        check_trials(trials, rules)
+        return [
+            search_by_priority(
+                SearchState(trial, rules),
+                pixel_match_map(trial.image, trial.target),
+                self.name,
+            )
+            for trial in trials
+        ]
+
+
+@dataclass(frozen=True)
+class SaliencySearcher:
+    """Looks at the most salient place, whatever the target.
+
+    Parameters
+    ----------
+    name : str, default "saliency"
+        Name in tables.
+    """
+
+    name: str = "saliency"
+    notes: tuple[str, ...] = ()
+
+    def search(
+        self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
+    ) -> list[Scanpath]:
+        """Search every display.
+
+        Parameters
+        ----------
+        trials : sequence of SearchTrial
+            Displays.
+        rules : SearchRules
+            Rules of the experiment.
+        seed : int
+            Not used.
+
+        Returns
+        -------
+        list of Scanpath
+            One per trial.
+        """
+        check_trials(trials, rules)
+        return [
+            search_by_priority(
+                SearchState(trial, rules),
+                saliency_map(trial.image, background=rules.background),
+                self.name,
+            )
+            for trial in trials
+        ]
+
+
+def pixel_match_map(
+    image: NDArray[np.uint8], target: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Correlate a display with the picture of the target.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, 3)
+        Display.
+    target : ndarray of uint8, shape (h, w, 3)
+        Target.
+
+    Returns
+    -------
+    ndarray of float64, shape (H, W)
+        Cross-correlation of mean-subtracted colours, summed over channels, zero
+        padded ("same", larger padding at the end), blurred (7 taps, sigma 3).
+    """
+    height, width = target.shape[:2]
+    top, left = (height - 1) // 2, (width - 1) // 2
+    pads = ((top, height - 1 - top), (left, width - 1 - left))
+    total = np.zeros(image.shape[:2])
+    for channel, mean in enumerate(_MEAN_RGB):
+        padded = np.pad(image[..., channel] - mean, pads)
+        kernel = target[..., channel] - mean
+        total += signal.oaconvolve(padded, kernel[::-1, ::-1], mode="valid")
+    return gaussian_blur(total, 7, 3.0)
+
+
+def saliency_map(
+    image: NDArray[np.uint8], *, background: int | None = None
+) -> NDArray[np.float64]:
+    """Return bottom-up saliency: intensity, colour and orientation contrast.
+
+    The scheme of Itti, Koch & Niebur (1998, IEEE PAMI 20, 1254-1259,
+    doi:10.1109/34.730558): dyadic pyramids, centre-surround differences between
+    levels 2-4 and levels 3-4 coarser, maps promoted when they have few peaks.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, 3)
+        Display.
+    background : int, optional
+        Grey level outside the display; its border is continued when missing.
+
+    Returns
+    -------
+    ndarray of float64, shape (H, W)
+        Saliency, >= 0.
+    """
+    margin = 64
+    pads = ((margin, margin), (margin, margin), (0, 0))
+    if background is None:
+        padded = np.pad(image / 255.0, pads, mode="edge")
+    else:
+        padded = np.pad(image / 255.0, pads, constant_values=background / 255.0)
+    red, green, blue = np.moveaxis(padded, -1, 0)
+    intensity = padded.mean(-1)
+    colour = [
+        _conspicuity([_pyramid(red - green)]),
+        _conspicuity([_pyramid(blue - (red + green) / 2)]),
+    ]
+    levels = _pyramid(intensity)
+    bars = [[_oriented(level, angle) for level in levels] for angle in range(4)]
+    parts = [
+        _conspicuity([levels]),
+        sum(colour) / 2,
+        _conspicuity(bars),
+    ]
+    total = sum(_promote(part) for part in parts) / 3
+    return total[margin:-margin, margin:-margin]
+
+
+def _pyramid(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    levels = [values]
+    while len(levels) < 9 and min(levels[-1].shape) > 4:
+        blurred = ndimage.gaussian_filter(levels[-1], 1.0, mode="nearest")
+        levels.append(blurred[::2, ::2])
+    return levels
+
+
+def _oriented(values: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
+    """Energy of a Gabor pair at `angle` times 45 degrees, period 5 pixels."""
+    y, x = np.mgrid[-4:5, -4:5]
+    turn = np.deg2rad(45 * angle)
+    phase = 2 * np.pi * (x * np.cos(turn) + y * np.sin(turn)) / 5
+    window = np.exp(-(x**2 + y**2) / (2 * 1.8**2))
+    even, odd = np.cos(phase) * window, np.sin(phase) * window
+    even -= window * (even.sum() / window.sum())
+    filtered = [ndimage.convolve(values, k, mode="nearest") for k in (even, odd)]
+    return np.hypot(*filtered)
+
+
+def _conspicuity(
+    pyramids: Sequence[Sequence[NDArray[np.float64]]],
+) -> NDArray[np.float64]:
+    """Sum of promoted centre-surround differences, at full resolution."""
+    shape = pyramids[0][0].shape
+    total = np.zeros(shape)
+    for levels in pyramids:
+        for centre in (2, 3, 4):
+            for surround in (centre + 3, centre + 4):
+                if surround < len(levels):
+                    near = _resize(levels[centre], shape)
+                    far = _resize(levels[surround], shape)
+                    total += _promote(np.abs(near - far))
+    return total
+
+
+def _resize(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    factors = [n / m for n, m in zip(shape, values.shape, strict=True)]
+    return ndimage.zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+
+
+def _promote(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale to [0, 1], then weigh by (1 - mean of the other local maxima) squared."""
+    values = values - values.min()
+    if values.max() < 1e-9:
+        return np.zeros_like(values)
+    values = values / values.max()
+    size = max(3, min(values.shape) // 10)
+    peaks = values[(ndimage.maximum_filter(values, size) == values) & (values > 0.05)]
+    others = np.sort(peaks)[:-1]
+    mean = float(others.mean()) if len(others) else 0.0
+    return values * (1 - mean) ** 2

@@ -1,0 +1,65 @@
+"""Options, folders and limits shared by all tests."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["NEUROVIS_PROGRESS"] = "0"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden",
+        default=os.environ.get("NEUROVIS_GOLDEN"),
+        help="folder of reference outputs, one sub-folder per family",
+    )
+
+
+def missing(reason):
+    """Skip, or fail where data are required."""
+    if os.environ.get("NEUROVIS_REQUIRE_DATA") == "1":
+        pytest.fail(f"{reason} (NEUROVIS_REQUIRE_DATA=1)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Folder of real data sets, one sub-folder each."""
+    folder = os.environ.get("NEUROVIS_DATA")
+    if not folder:
+        missing("NEUROVIS_DATA is not set: no folder of real data sets")
+    if not Path(folder).is_dir():
+        missing(f"NEUROVIS_DATA={folder} is not a folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of a real Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((p for n in names if (p := shutil.which(n))), None)
+    if found is None:
+        missing("no Chromium on PATH: install the package `chromium`")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Refuse connections beyond this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if isinstance(address, tuple) and address[0] not in {
+            "127.0.0.1",
+            "localhost",
+            "::1",
+        }:
+            raise OSError(f"tests must not reach the network: {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
