@@ -4,8 +4,9 @@ Colours are those of Okabe and Ito (2008), told apart with any colour vision. Pe
 are black diamonds; observers with untrained weights carry "(untrained)" in their label.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -136,32 +137,56 @@ def finish(ax: Axes, *, grid: Literal["x", "y", "both"] = "y") -> None:
     ax.yaxis.label.set_fontsize(TEXT_PT + 0.5)
 
 
-def legend_below(ax: Axes, *, columns: int) -> None:
+def set_title(ax: Axes, text: str) -> None:
+    """Write a title above the left end of the axes.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to name.
+    text : str
+        Title; dollar signs are taken as they are.
+    """
+    ax.set_title(text, loc="left", fontsize=TEXT_PT + 1.5, parse_math=False)
+
+
+def legend_below(
+    ax: Axes, entries: Mapping[str, Any], *, columns: int = 1, title: str = ""
+) -> None:
     """Put the legend below the axes, where it hides no data.
 
     Parameters
     ----------
     ax : Axes
-        Axes with labelled artists; the figure must have constrained layout.
-    columns : int
+        Axes with everything drawn.
+    entries : mapping of str to artist
+        What stands for what, in this order.
+    columns : int, default 1
         Entries side by side.
+    title : str, optional
+        Line above the entries.
     """
     figure = ax.get_figure()
-    handles, labels = ax.get_legend_handles_labels()
-    owner = ax if figure is None or len(figure.axes) > 1 else figure
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
-    if owner is figure:
-        place = {"loc": "outside lower center"}
-    owner.legend(
-        handles,
-        labels,
+    alone = figure is not None and len(figure.axes) == 1
+    owner = figure if figure is not None and alone else ax
+    place: dict[str, Any] = {"loc": "outside lower center"}
+    if not alone:
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+    legend = owner.legend(
+        list(entries.values()),
+        list(entries),
+        title=title or None,
         ncols=columns,
         frameon=False,
         fontsize=TEXT_PT - 0.5,
+        title_fontsize=TEXT_PT - 0.5,
         handlelength=2.4,
         columnspacing=1.4,
+        alignment="left",
         **place,
     )
+    for text in [*legend.get_texts(), legend.get_title()]:
+        text.set_parse_math(False)
 
 
 def interval_bars(rows: pd.DataFrame) -> NDArray[np.float64] | None:

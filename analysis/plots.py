@@ -23,12 +23,14 @@ from analysis.plot_style import (
     PALE,
     PALETTE,
     TEXT_PT,
+    Look,
     finish,
     interval_bars,
     legend_below,
     looks_of,
     new_axes,
     number_text,
+    set_title,
 )
 from neurovis.core.checks import (
     check_array,
@@ -40,6 +42,7 @@ from neurovis.core.checks import (
 from neurovis.core.types import SCORE_COLUMNS
 
 _HALO = withStroke(linewidth=3.6, foreground="white")
+_BROKEN = (0, (4, 2.2))
 _USED_COLUMNS = (
     *("experiment", "experiment_name", "label", "set_size"),
     *("human_value", "untrained"),
@@ -51,8 +54,8 @@ def plot_rt_by_set_size(
 ) -> Axes:
     """Plot mean reaction time against set size, observers beside people.
 
-    The condition that is harder for people is drawn with filled marks and a full line,
-    the other with open marks and a broken line. The legend gives the slopes.
+    The condition that is harder for people has filled marks and full lines, the other
+    one open marks and broken lines. The legend gives both slopes of each observer.
 
     Parameters
     ----------
@@ -74,49 +77,46 @@ def plot_rt_by_set_size(
         If a column or the experiment is missing, or people are not in the table.
     """
     means = _rows(scores, "mean_rt_ms")
-    slopes = _rows(scores, "slope_ms_per_item")
     check_option("experiment", experiment, sorted(set(means["experiment"].dropna())))
     means = means[means["experiment"] == experiment]
+    slopes = _rows(scores, "slope_ms_per_item")
     slopes = slopes[slopes["experiment"] == experiment]
-    people = slopes[slopes["model"] == HUMAN_MODEL].sort_values(
-        "value", ascending=False
-    )
+    looks = looks_of(means)
+    people = slopes[slopes["model"] == HUMAN_MODEL]
     if people.empty:
         raise ValueError("`scores` must have the rows of people (model 'human').")
-    ax = new_axes(ax)
-    observers = looks_of(means)
-    # The legend fills columns first: the harder condition left, the easier one right.
-    for is_easier, label in enumerate(people["label"]):
-        for observer in observers:
-            of_line = means["label"].eq(label) & means["subject"].eq(observer.subject)
-            line = means[of_line].sort_values("set_size")
-            if line.empty:
-                continue
-            slope = slopes[
-                slopes["label"].eq(label) & slopes["subject"].eq(observer.subject)
-            ]["value"].item()
-            ax.errorbar(
+    ax = new_axes(ax, (4.6, 3.0 + 0.2 * len(looks)))
+    labels = list(people.sort_values("value", ascending=False)["label"])
+    entries: dict[str, Any] = {}
+    for look in looks:
+        both = []
+        for is_easier, label in enumerate(labels):
+            line = _of(means, look, label).sort_values("set_size")
+            both.append(_of(slopes, look, label)["value"].sum(min_count=1))
+            drawn = ax.errorbar(
                 line["set_size"].to_numpy(float),
                 line["value"],
                 yerr=interval_bars(line),
-                color=observer.colour,
-                linestyle=(0, (4, 2.2)) if is_easier else "-",
+                color=look.colour,
+                linestyle=_BROKEN if is_easier else "-",
                 linewidth=1.8,
-                marker=observer.marker,
+                marker=look.marker,
                 markersize=6,
-                markerfacecolor="white" if is_easier else observer.colour,
+                markerfacecolor="white" if is_easier else look.colour,
                 markeredgewidth=1.5,
-                elinewidth=1.2,
-                label=f"{observer.label}, {label}: {number_text(slope)} ms/item",
+                elinewidth=1.4,
             )
+            if not is_easier:
+                entry = drawn
+        text = " and ".join(number_text(slope) for slope in both)
+        entries[f"{look.label}: {text} ms/item"] = entry
     ax.set_xticks(sorted(means["set_size"].unique()))
     ax.set_xlabel("Set size (items)")
     ax.set_ylabel("Reaction time (ms)")
-    ax.set_title(
-        str(means["experiment_name"].iloc[0]), loc="left", fontsize=TEXT_PT + 1.5
-    )
+    set_title(ax, str(means["experiment_name"].iloc[0]))
     finish(ax)
-    legend_below(ax, columns=2 if len(observers) <= 2 else 1)
+    key = "full: {} · broken: {}".format(*labels)
+    legend_below(ax, entries, title=key)
     return ax
 
 
@@ -133,7 +133,7 @@ def plot_asymmetry_indices(
     scores : DataFrame
         Score table; the rows `asymmetry_index` are used.
     published : DataFrame, optional
-        Published indices to show as open grey squares: `model`, `metric`,
+        Published indices to show as open grey marks: `model`, `metric`,
         `experiment`, `value`; rows of people are left out. Choose few models.
     ax : Axes, optional
         Where to draw; a new figure by default.
@@ -151,62 +151,56 @@ def plot_asymmetry_indices(
     table = _rows(scores, "asymmetry_index")
     names = table.drop_duplicates("experiment").sort_values("experiment")
     place = {e: i for i, e in enumerate(names["experiment"])}
-    observers = looks_of(table)
+    looks = looks_of(table)
     known = _published(published, "asymmetry_index")
     known = known[known["experiment"].isin(list(place))]
     models = list(known["model"].unique())
-    ax = new_axes(ax, (8.2, 4.2))
-    offsets = _offsets(len(observers) + len(models))
-    for observer, offset in zip(observers, offsets, strict=False):
-        part = table[table["subject"] == observer.subject]
+    n_marks = len(looks) + len(models)
+    offsets = (np.arange(n_marks) - (n_marks - 1) / 2) * min(0.15, 0.76 / n_marks)
+    ax = new_axes(ax, (8.4, 4.2))
+    entries: dict[str, Any] = {}
+    for i in range(1, len(place), 2):
+        ax.axvspan(i - 0.5, i + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
+    ax.axhline(0, color=GREY, linewidth=1, zorder=1)
+    for look, offset in zip(looks, offsets, strict=False):
+        part = table[table["subject"] == look.subject]
         x = part["experiment"].map(place).to_numpy(float) + offset
-        value = part["value"].to_numpy(float)
-        ax.errorbar(
+        y = part["value"].to_numpy(float)
+        entries[look.label] = ax.errorbar(
             x,
-            value,
+            y,
             yerr=interval_bars(part),
-            label=observer.label,
-            markersize=7.5,
+            color=look.colour,
             linestyle="none",
-            color=observer.colour,
-            marker=observer.marker,
-            markerfacecolor="white" if observer.untrained else observer.colour,
+            marker=look.marker,
+            markersize=7,
+            markerfacecolor="white" if look.untrained else look.colour,
             markeredgewidth=1.6,
             elinewidth=1.6,
         )
-        none = np.isnan(value)
-        ax.plot(
-            x[none], np.zeros(none.sum()), "x", color=observer.colour, clip_on=False
-        )
-    for model, offset in zip(models, offsets[len(observers) :], strict=True):
+        undefined = x[np.isnan(y)]
+        ax.plot(undefined, np.zeros(len(undefined)), "x", color=look.colour)
+    for i, model in enumerate(models):
         part = known[known["model"] == model]
-        x = part["experiment"].map(place).to_numpy(float) + offset
-        ax.plot(
-            x,
+        entries[f"{model} (published)"] = ax.plot(
+            part["experiment"].map(place).to_numpy(float) + offsets[len(looks) + i],
             part["value"],
+            color=GREY,
             linestyle="none",
-            markersize=7,
-            markerfacecolor="white",
-            markeredgecolor=GREY,
-            markeredgewidth=1.5,
-            marker="sDov^"[models.index(model) % 5],
-            label=f"{model} (published)",
-        )
-    ax.axhline(0, color=GREY, linewidth=1, zorder=0)
-    ax.set_xticks(list(place.values()))
-    ax.set_xticklabels(
-        [
-            f"{e}\n{textwrap.fill(str(n), 14)}"
-            for e, n in zip(names["experiment"], names["experiment_name"], strict=True)
-        ]
-    )
+            marker=("s", "o", "D", "^", "v")[i % 5],
+            markersize=6.5,
+            markerfacecolor="none",
+            markeredgewidth=1.4,
+        )[0]
+    wrapped = [textwrap.fill(str(n), 15) for n in names["experiment_name"]]
+    ticks = [f"{e}\n{n}" for e, n in zip(place, wrapped, strict=True)]
+    ax.set_xticks(range(len(place)), ticks)
     ax.set_xlim(-0.5, len(place) - 0.5)
     ax.set_ylim(-1.12, 1.12)
     ax.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
     ax.set_ylabel("Asymmetry index\n(above 0: as people)")
-    ax.set_xlabel("Experiment")
     finish(ax)
-    legend_below(ax, columns=4)
+    legend_below(ax, entries, columns=3)
     return ax
 
 
@@ -240,49 +234,39 @@ def plot_mean_asymmetry(
         If a column is missing or there are no such rows.
     """
     table = _rows(scores, "mean_asymmetry_index")
-    bars: list[dict[str, Any]] = []
-    for observer in looks_of(table):
-        row = table[table["subject"] == observer.subject].iloc[0]
-        bars.append(
-            {
-                "label": observer.label,
-                "value": float(row["value"]),
-                "low": float(row["ci_low"]),
-                "high": float(row["ci_high"]),
-                "colour": observer.colour,
-                "hatch": "////" if observer.untrained else "",
-            }
-        )
-    known = _published(published, "mean_asymmetry_index")
-    bars += [
-        {
-            "label": f"{row.model} (published)",
-            "value": float(row.value),
-            "low": np.nan,
-            "high": np.nan,
-            "colour": PALE,
-            "hatch": "",
-        }
-        for row in known.itertuples()
+    known = _published(published, "mean_asymmetry_index").assign(ci_low=np.nan)
+    looks = looks_of(table)
+    styles: list[tuple[str, str, bool]] = [
+        *((look.label, look.colour, look.untrained) for look in looks),
+        *((f"{model} (published)", PALE, False) for model in known["model"]),
     ]
-    bars.sort(key=lambda b: -np.inf if np.isnan(b["value"]) else b["value"])
-    ax = new_axes(ax, (6.4, 0.9 + 0.34 * len(bars)))
-    for y, bar in enumerate(bars):
+    order = table.set_index("subject").loc[[look.subject for look in looks]]
+    columns = ["value", "ci_low", "ci_high"]
+    numbers = np.vstack(
+        [
+            order[columns].to_numpy(float),
+            known.assign(ci_high=np.nan)[columns].to_numpy(float),
+        ]
+    )
+    # Undefined means last, and the largest at the top.
+    rank = np.argsort(np.nan_to_num(numbers[:, 0], nan=-np.inf), kind="stable")
+    ax = new_axes(ax, (6.4, 0.9 + 0.32 * len(styles)))
+    for y, i in enumerate(rank):
+        value, low, high = numbers[i]
+        _, colour, untrained = styles[i]
         ax.barh(
             y,
-            bar["value"],
-            height=0.68,
-            color="white" if bar["hatch"] else bar["colour"],
-            edgecolor=bar["colour"],
-            hatch=bar["hatch"],
+            value,
+            height=0.66,
+            facecolor="white" if untrained else colour,
+            edgecolor=colour,
+            hatch="////" if untrained else "",
             linewidth=1.2,
         )
-        if not np.isnan(bar["low"]):
-            # A white rim keeps the interval visible on a dark bar.
-            line = ax.plot([bar["low"], bar["high"]], [y, y], color=GREY, linewidth=2)
-            line[0].set_path_effects([_HALO])
+        line = ax.plot([low, high], [y, y], color=GREY, linewidth=1.8)[0]
+        line.set_path_effects([_HALO])
         ax.annotate(
-            number_text(bar["value"], 2),
+            number_text(value, 2),
             (1.02, y),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -290,10 +274,10 @@ def plot_mean_asymmetry(
             annotation_clip=False,
         )
     ax.axvline(0, color=GREY, linewidth=1)
-    ax.set_yticks(range(len(bars)), [b["label"] for b in bars])
-    ax.set_ylim(-0.6, len(bars) - 0.4)
-    ends = [b[k] for b in bars for k in ("value", "low", "high")]
-    ax.set_xlim(min(-0.05, np.nanmin([*ends, 0]) - 0.05), 1.0)
+    ax.set_yticks(range(len(rank)), [styles[i][0] for i in rank])
+    ax.set_ylim(-0.6, len(rank) - 0.4)
+    ends = np.nanmin(numbers, initial=0.0), np.nanmax(numbers, initial=0.0)
+    ax.set_xlim(ends[0] - 0.05, ends[1] + 0.05)
     ax.set_xlabel("Mean asymmetry index")
     finish(ax, grid="x")
     ax.tick_params(axis="y", length=0)
@@ -305,8 +289,8 @@ def plot_slope_scatter(
 ) -> Axes:
     """Plot the search slopes of one observer against those of people.
 
-    The two conditions of an experiment are joined and carry its number; the harder
-    condition of people is the filled mark. The broken line is equality.
+    The two conditions of an experiment are joined by a line with its number; the one
+    that is harder for people is filled. The broken line is equality.
 
     Parameters
     ----------
@@ -328,47 +312,34 @@ def plot_slope_scatter(
         If a column, the rows or the observer are missing.
     """
     table = _rows(scores, "slope_ms_per_item")
-    check_option("subject", subject, list(table["subject"].unique()))
-    observer = next(o for o in looks_of(table) if o.subject == subject)
+    agreement = _rows(scores, "slope_pearson_r")
+    check_option("subject", subject, list(agreement["subject"].unique()))
+    look = next(o for o in looks_of(table) if o.subject == subject)
     table = table[table["subject"] == subject]
     ax = new_axes(ax, (4.6, 4.4))
     values = table[["human_value", "value", "ci_low", "ci_high"]].to_numpy(float)
-    low, high = min(0.0, np.nanmin(values)), np.nanmax(values)
-    edge = [low, high]
-    ax.plot(edge, edge, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-    for experiment, pair in table.groupby("experiment"):
-        pair = pair.sort_values("human_value", ascending=False)
+    ends = [np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)]
+    ax.plot(ends, ends, color=GREY, linestyle=_BROKEN, linewidth=1, zorder=1)
+    for experiment, part in table.groupby("experiment"):
+        pair = part.sort_values("human_value", ascending=False)
         x, y = pair["human_value"].to_numpy(float), pair["value"].to_numpy(float)
-        ax.plot(x, y, color=observer.colour, linewidth=1.2, alpha=0.45, zorder=1)
-        ax.errorbar(
-            x,
-            y,
-            yerr=interval_bars(pair),
-            linestyle="none",
-            color=observer.colour,
-            elinewidth=1.2,
-            zorder=1,
-        )
-        filled = [observer.colour] + ["white"] * (len(x) - 1)
-        ax.scatter(
-            x, y, s=46, c=filled, edgecolors=observer.colour, linewidths=1.5, zorder=2
-        )
+        ax.plot(x, y, color=look.colour, linewidth=1.4, alpha=0.4, zorder=2)
+        ax.errorbar(x, y, yerr=interval_bars(pair), color=look.colour, linestyle="none")
+        faces = [look.colour] + ["white"] * (len(x) - 1)
+        ax.scatter(x, y, s=44, c=faces, edgecolors=look.colour, lw=1.5, zorder=3)
         note = ax.annotate(
             str(experiment),
-            (x[0], y[0]),
-            xytext=(6, 5),
-            textcoords="offset points",
+            (x.mean(), y.mean()),
+            ha="center",
+            va="center",
             fontsize=TEXT_PT,
             fontweight="bold",
         )
         note.set_path_effects([_HALO])
-    ax.set_xlabel("Slope of people (ms/item)")
-    ax.set_ylabel(f"Slope of {observer.label} (ms/item)")
-    agreement = _rows(scores, "slope_pearson_r")
     r = agreement.loc[agreement["subject"] == subject, "value"].item()
-    ax.set_title(
-        f"{observer.label}: r = {number_text(r, 2)}", loc="left", fontsize=TEXT_PT + 1.5
-    )
+    ax.set_xlabel("Slope of people (ms/item)")
+    ax.set_ylabel("Slope of model (ms/item)")
+    set_title(ax, f"{look.label}: r = {number_text(r, 2)}")
     finish(ax, grid="both")
     return ax
 
@@ -416,8 +387,7 @@ def plot_search_display(
     """
     height, width = check_image("image", image).shape[:2]
     check_columns("scanpath", scanpath.columns, ["fixation", "x_px", "y_px"])
-    path = scanpath.sort_values("fixation")
-    ax = new_axes(ax, (4.2, 4.2 * height / width + 0.5))
+    ax = new_axes(ax, (4.2, 4.2 * height / width + 0.4))
     ax.imshow(image, extent=(0, width, height, 0))
     if item_boxes is not None:
         boxes = check_array("item_boxes", item_boxes, shape=(None, 4), finite=True)
@@ -426,42 +396,32 @@ def plot_search_display(
     if target_box is not None:
         box = check_array("target_box", target_box, shape=(4,), finite=True)
         ax.add_patch(_box(box, PALETTE[2], 2.4))
+    path = scanpath.sort_values("fixation")
     x, y = path["x_px"].to_numpy(float), path["y_px"].to_numpy(float)
-    line = ax.plot(x, y, color=PALETTE[1], linewidth=1.8, solid_capstyle="round")[0]
+    line = ax.plot(x, y, color=PALETTE[1], linewidth=1.8)[0]
     line.set_path_effects([_HALO])
-    # The place of the initial fixation is given, not chosen: it is drawn open.
-    start = path["fixation"].to_numpy() == 0
-    faces = np.where(start, "white", PALETTE[1])
-    ax.scatter(x, y, s=190, c=faces, edgecolors="white", linewidths=1.2, zorder=3)
-    ax.scatter(
-        x[start],
-        y[start],
-        s=150,
-        c="white",
-        edgecolors=PALETTE[1],
-        linewidths=1.8,
-        zorder=3,
-    )
-    for number, xi, yi, first in zip(path["fixation"], x, y, start, strict=True):
+    for number, xi, yi in zip(path["fixation"], x, y, strict=True):
+        # The place of the initial fixation is given, not chosen: it is drawn open.
+        face, ink = ("white", PALETTE[1]) if number == 0 else (PALETTE[1], "white")
+        mark = ax.plot(xi, yi, "o", color=face, ms=13, mec=PALETTE[1], mew=1.6)[0]
+        mark.set_path_effects([_HALO])
         ax.annotate(
             str(number),
             (xi, yi),
+            color=ink,
             ha="center",
             va="center_baseline",
-            fontsize=TEXT_PT,
+            fontsize=TEXT_PT - 0.5,
             fontweight="bold",
-            color=PALETTE[1] if first else "white",
-            zorder=4,
         )
     if px_per_deg is not None:
-        _degree_bar(ax, px_per_deg, width, height)
-    ax.set_xlim(0, width)
-    ax.set_ylim(height, 0)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.set_title(title, loc="left", fontsize=TEXT_PT + 1.5)
-    for spine in ax.spines.values():
-        spine.set_color(PALE)
+        share = check_between("px_per_deg", px_per_deg, low=1e-6) / width
+        under: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
+        ax.plot([0, share], [-0.03, -0.03], color=HUMAN_COLOUR, linewidth=2, **under)
+        ax.text(share + 0.02, -0.03, "1°", va="center", fontsize=TEXT_PT, **under)
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_color(PALE)
+    set_title(ax, title)
     return ax
 
 
@@ -477,6 +437,11 @@ def _rows(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows
 
 
+def _of(rows: pd.DataFrame, look: Look, label: str) -> pd.DataFrame:
+    """Return the rows of one observer in the condition with this label."""
+    return rows[(rows["subject"] == look.subject) & (rows["label"] == label)]
+
+
 def _published(published: pd.DataFrame | None, metric: str) -> pd.DataFrame:
     """Return the published rows of one metric, without people."""
     columns = ["model", "metric", "experiment", "value"]
@@ -487,28 +452,17 @@ def _published(published: pd.DataFrame | None, metric: str) -> pd.DataFrame:
     return published[asked]
 
 
-def _offsets(n: int) -> NDArray[np.float64]:
-    """Return places of n marks side by side around one tick."""
-    return (np.arange(n) - (n - 1) / 2) * min(0.14, 0.7 / max(n, 1))
-
-
-def _box(edges: Any, colour: str, width: float) -> Rectangle:
-    left, top, right, bottom = (float(e) for e in edges)
+def _box(edges: ArrayLike, colour: str, linewidth: float) -> Rectangle:
+    """Return the outline of left, top, right and bottom edges."""
+    left, top, right, bottom = np.asarray(edges, float).tolist()
     box = Rectangle(
         (left, top),
         right - left,
         bottom - top,
         fill=False,
         edgecolor=colour,
-        linewidth=width,
+        linewidth=linewidth,
     )
-    box.set_path_effects([withStroke(linewidth=width + 1.6, foreground="white")])
+    rim = withStroke(linewidth=linewidth + 1.6, foreground="white")
+    box.set_path_effects([rim])
     return box
-
-
-def _degree_bar(ax: Axes, px_per_deg: float, width: int, height: int) -> None:
-    """Draw a bar of one degree below the lower left corner of the display."""
-    share = check_between("px_per_deg", px_per_deg, low=1e-6) / width
-    options: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
-    ax.plot([0, share], [-0.03, -0.03], color=HUMAN_COLOUR, linewidth=2, **options)
-    ax.text(share + 0.02, -0.03, "1°", va="center", fontsize=TEXT_PT, **options)

@@ -387,9 +387,8 @@ def _indices(
     # The last row stands for a line that an observer has not.
     values = np.append(slopes["slope_ms_per_item"].to_numpy(np.float64), np.nan)
     draws = np.vstack([draws, np.full(draws.shape[1], np.nan)])
-    place = {
-        key: i for i, key in enumerate(slopes[list(_LINE)].itertuples(index=False))
-    }
+    lines = slopes[list(_LINE)].to_numpy(object)
+    place: dict[tuple[Any, ...], int] = {tuple(k): i for i, k in enumerate(lines)}
     pairs: dict[Any, tuple[str, str]] = {
         e: _by_difficulty(e, part) for e, part in human.groupby("experiment")
     }

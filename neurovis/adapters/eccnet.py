@@ -9,7 +9,8 @@ The same code runs the published ablations (`VARIANTS`) and any trunk of `trunks
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,6 +162,21 @@ class EccNet:
         if self.trunk.trained:
             return ()
         return (f"{self.name}: untrained weights ({self.trunk.weights_name})",)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its responses depend on besides display, rules and seed."""
+        variant = asdict(self.variant)
+        del variant["name"], variant["weights"]
+        return {
+            "observer": "eccnet",
+            **variant,
+            "trunk": self.trunk.name,
+            "weights": self.trunk.weights_hash,
+            "pixels": asdict(self.trunk.pixels),
+            "margin_px": MARGIN_PX,
+            "device": self.trunk.device.type,
+        }
 
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0

@@ -38,6 +38,11 @@ class ChanceSearcher:
     name: str = "chance"
     notes: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that its responses depend on besides display, rules and seed."""
+        return {"observer": "chance"}
+
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
     ) -> list[Scanpath]:
@@ -88,6 +93,11 @@ class PixelMatchSearcher:
     name: str = "pixel-match"
     notes: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that its responses depend on besides display, rules and seed."""
+        return {"observer": "pixel-match"}
+
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
     ) -> list[Scanpath]:
@@ -130,6 +140,11 @@ class SaliencySearcher:
 
     name: str = "saliency"
     notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that its responses depend on besides display, rules and seed."""
+        return {"observer": "saliency"}
 
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0

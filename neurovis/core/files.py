@@ -11,7 +11,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ _DECODER_ERRORS = (
     zlib.error,
     UserWarning,  # for who turns warnings into errors
 )
+
+
+# From 3.1 on pandas reads every float exactly, and warns when it is asked to.
+_PANDAS = tuple(int(n) for n in pd.__version__.split(".")[:2])
+_EXACT_FLOATS: Any = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 
 
 # ------------------------------------------------------------------ writing
@@ -105,12 +110,18 @@ def check_writable_folder(path: str | Path) -> Path:
     try:
         probe.write_bytes(b"\0")
     except OSError as error:
+        _remove(probe)
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise _not_writable(path, error) from error
         raise
-    finally:
-        probe.unlink(missing_ok=True)
+    _remove(probe)
     return path
+
+
+def _remove(part: Path) -> None:
+    # Tidying up must not hide the error that made it necessary.
+    with suppress(OSError):
+        part.unlink()
 
 
 def _sync_folder(path: Path) -> None:
@@ -164,7 +175,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise IsADirectoryError(f"`path` must be a file; {path} is a folder.")
     _make_folder(path.parent)
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    part.unlink(missing_ok=True)
+    _remove(part)
     try:
         yield part
         if not part.is_file():
@@ -173,7 +184,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
     _sync_folder(path.parent)
 
@@ -504,8 +515,8 @@ def _parse_csv(data: bytes) -> pd.DataFrame:
         io.BytesIO(data),
         keep_default_na=False,
         na_values=["", "NaN", "nan"],
-        float_precision="round_trip",
         low_memory=False,
+        **_EXACT_FLOATS,
     )
 
 

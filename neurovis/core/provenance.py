@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from neurovis.core.files import plain
+from neurovis.core.files import plain, sha256_bytes, sha256_file
 from neurovis.core.types import Provenance
 
 PACKAGES = ("numpy", "torch", "pandas", "scipy", "timm", "pillow", "neurovis")
@@ -127,3 +127,17 @@ def _git_revision(file: Path) -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def code_fingerprint() -> str:
+    """Return the content hash of the code that computes responses.
+
+    Returns
+    -------
+    str
+        SHA-256 over the source files of `neurovis.adapters`: results that were
+        kept by other code are not taken for results of this one.
+    """
+    folder = Path(__file__).resolve().parents[1] / "adapters"
+    files = sorted(folder.glob("*.py"))
+    return sha256_bytes(b"".join(sha256_file(file).encode() for file in files))

@@ -574,6 +574,10 @@ class Searcher(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a reader must know, such as "untrained weights"."""
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that its responses depend on besides display, rules and seed."""
+
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
     ) -> list[Scanpath]:

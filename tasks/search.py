@@ -1,0 +1,508 @@
+"""Search asymmetry: whether models find the odd item as people do.
+
+Six experiments, each with two conditions in which target and distractors change
+roles (Gupta et al., 2021, NeurIPS, arXiv:2106.02953). Every observer searches the
+same displays under the same rules; saccades become reaction times; slopes and
+asymmetry indices are compared with those of people.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.psychophysics import fixations_to_rt_ms
+from analysis.search_scores import search_scores
+from data_loaders.search_humans import load_human_rt
+from neurovis.adapters import MODELS, load_model
+from neurovis.core.checks import check_between, check_columns, check_option
+from neurovis.core.device import resolve
+from neurovis.core.files import (
+    check_writable_folder,
+    read_json,
+    read_table,
+    sha256_json,
+    write_json,
+    write_table,
+)
+from neurovis.core.log import progress
+from neurovis.core.provenance import code_fingerprint, collect
+from neurovis.core.store import Store
+from neurovis.core.types import (
+    Provenance,
+    Responses,
+    Score,
+    Searcher,
+    SearchRules,
+    SearchTrial,
+    StimulusSet,
+)
+from stimuli.search_arrays import item_areas, make_search_arrays, target_area
+from stimuli.search_conditions import SEARCH_CONDITIONS
+
+TASK = "search-asymmetry"
+NETWORKS = tuple(name for name, (module, _) in MODELS.items() if "eccnet" in module)
+# Small and large Gaussian of the sharpening step (kernel, sigma), as published.
+SHARPENING = {
+    "curvature": ((3, 1.0), (5, 3.0)),
+    "categorization": ((3, 1.0), (5, 3.0)),
+    "intersection": ((5, 3.0), (7, 5.0)),
+    "lightning_dir": ((3, 0.0), (5, 1.0)),
+}
+# Landing this close to the target's cell counts, pixels at 30 per degree.
+TOLERANCE_PX = 10
+# Trials that are computed and kept together: the most an interruption costs.
+TRIALS_PER_SHARD = 5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as a user asks for it.
+
+    Parameters
+    ----------
+    name : str
+        One of `neurovis.adapters.MODELS`.
+    label : str, optional
+        Name in tables; the model's by default.
+    backbone, weights, preprocessing : str, optional
+        For networks, see `neurovis.adapters.trunks.load_trunk`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or a baseline gets options of a network.
+    """
+
+    name: str
+    label: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    preprocessing: str | None = None
+
+    def __post_init__(self) -> None:
+        check_option("models", self.name, tuple(MODELS))
+        given = [
+            k for k in ("backbone", "weights", "preprocessing") if getattr(self, k)
+        ]
+        if given and self.name not in NETWORKS:
+            raise ValueError(
+                f"`{self.name}` is no network and takes no {given[0]!r}; networks "
+                f"are {', '.join(NETWORKS)}."
+            )
+
+    def load(self, device: str = "auto") -> Searcher:
+        """Build the model.
+
+        Parameters
+        ----------
+        device : str, default "auto"
+            Where networks compute.
+
+        Returns
+        -------
+        Searcher
+            Ready to search.
+        """
+        options = {k: v for k, v in asdict(self).items() if v and k != "name"}
+        if self.name in NETWORKS:
+            options["device"] = device
+        elif "label" in options:
+            options["name"] = options.pop("label")
+        searcher: Searcher = load_model(self.name, **options)
+        return searcher
+
+
+def search_rules(row: Mapping[str, Any]) -> SearchRules:
+    """Return the rules of the published experiments for one display.
+
+    Parameters
+    ----------
+    row : mapping
+        Row of the table of `stimuli.search_arrays.make_search_arrays`.
+
+    Returns
+    -------
+    SearchRules
+        Reach = the display, one saccade per place and one more, 10 pixels of
+        tolerance at 30 pixels per degree.
+    """
+    n_places = row["grid"] ** 2 if row["layout"] == "grid" else row["set_size"]
+    scale = row["px_per_deg"] / 30.0
+    return SearchRules(
+        eye_radius_px=int(row["width_px"]),
+        max_saccades=int(n_places) + 1,
+        tolerance_px=round(TOLERANCE_PX * scale),
+        background=int(row["background"]),
+        layer_weighting="max",
+        sharpening=SHARPENING[row["paradigm"]],
+        px_per_deg=float(row["px_per_deg"]),
+    )
+
+
+def search_trial(stimuli: StimulusSet, index: int) -> SearchTrial:
+    """Return one display as a `Searcher` gets it.
+
+    Parameters
+    ----------
+    stimuli : StimulusSet
+        Set of search arrays.
+    index : int
+        0-based row.
+
+    Returns
+    -------
+    SearchTrial
+        Display, target picture and areas.
+    """
+    if stimuli.targets is None:
+        raise ValueError(f"{stimuli.name} has no target pictures to search for.")
+    row = stimuli.table.iloc[index]
+    return SearchTrial(
+        str(row["stimulus_id"]),
+        stimuli.load(index),
+        stimuli.targets[index],
+        target_area(row),
+        item_areas(row),
+    )
+
+
+def run_searches(
+    searchers: Sequence[Searcher],
+    stimuli: StimulusSet,
+    *,
+    seed: int = 0,
+    store: Store | None = None,
+) -> Responses:
+    """Let every observer search every display.
+
+    Parameters
+    ----------
+    searchers : sequence of Searcher
+        Observers with distinct names.
+    stimuli : StimulusSet
+        Set of search arrays.
+    seed : int, default 0
+        Seed of observers that draw.
+    store : Store, optional
+        Where finished trials are kept; with it an interrupted run resumes.
+
+    Returns
+    -------
+    Responses
+        Trials (see `trial_table`) and fixations, in the order of observers, then
+        displays.
+
+    Raises
+    ------
+    ValueError
+        If two observers share a name.
+    """
+    names = [searcher.name for searcher in searchers]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(
+            f"Two models are called {sorted(repeated)[0]!r}: give each a `label`."
+        )
+    trials, fixations = [], []
+    bar = progress(len(stimuli) * len(searchers), "searching", unit="trial")
+    code = code_fingerprint()
+    with bar:
+        for searcher in searchers:
+            for rows in _shards(stimuli.table):
+                part = stimuli.select(rows)
+                found = _search_shard(searcher, part, seed, store, code)
+                fixations.append(found.assign(subject=searcher.name))
+                trials.append(trial_table(searcher, part.table, fixations[-1]))
+                bar.update(len(rows))
+    columns = ["subject", "stimulus_id", "fixation", "x_px", "y_px", "duration_ms"]
+    return Responses(
+        pd.concat(trials, ignore_index=True),
+        pd.concat(fixations, ignore_index=True)[columns],
+    )
+
+
+def _shards(table: pd.DataFrame) -> Iterator[list[int]]:
+    """Split the rows into runs of one condition, in order."""
+    for condition in table["condition"].unique():
+        rows = np.flatnonzero(table["condition"] == condition)
+        for start in range(0, len(rows), TRIALS_PER_SHARD):
+            yield [int(row) for row in rows[start : start + TRIALS_PER_SHARD]]
+
+
+def _search_shard(
+    searcher: Searcher,
+    part: StimulusSet,
+    seed: int,
+    store: Store | None,
+    code: str,
+) -> pd.DataFrame:
+    """Return the fixations of one shard, from the store when it is there."""
+    rules = search_rules(part.table.iloc[0])
+
+    def compute() -> pd.DataFrame:
+        displays = [search_trial(part, i) for i in range(len(part))]
+        paths = searcher.search(displays, rules, seed=seed)
+        tables = [path.to_table().assign(found=path.found) for path in paths]
+        return pd.concat(tables, ignore_index=True)
+
+    if store is None:
+        return compute()
+    parts = {
+        "task": TASK,
+        "code": code,
+        "observer": dict(searcher.identity),
+        "stimuli": part.fingerprint,
+        "rules": asdict(rules),
+        "seed": seed,
+    }
+    return store.get_or_compute(parts, compute)
+
+
+def trial_table(
+    searcher: Searcher, stimuli: pd.DataFrame, fixations: pd.DataFrame
+) -> pd.DataFrame:
+    """Turn fixations into trials with reaction times.
+
+    Parameters
+    ----------
+    searcher : Searcher
+        Observer.
+    stimuli : DataFrame
+        Rows of the stimulus table.
+    fixations : DataFrame
+        Long table of fixations with the column `found`.
+
+    Returns
+    -------
+    DataFrame
+        One row per display: `n_fixations` counts those after the initial one; as
+        published, a target that was not found counts as the largest set size of
+        its condition. `rt_ms` is linear in it.
+    """
+    groups = fixations.groupby("stimulus_id", sort=False)
+    saccades = groups["fixation"].max().reindex(stimuli["stimulus_id"]).to_numpy()
+    found = groups["found"].first().reindex(stimuli["stimulus_id"]).to_numpy(bool)
+    limits = [search_rules(row).max_saccades for _, row in stimuli.iterrows()]
+    # A target found with the very last saccade was not recorded (published rule).
+    found = found & (saccades < np.array(limits))
+    largest = [
+        max(row["set_size"], *SEARCH_CONDITIONS[row["condition"]].set_sizes)
+        for _, row in stimuli.iterrows()
+    ]
+    n_fixations = np.where(found, saccades, largest)
+    factors = [
+        "experiment",
+        "experiment_name",
+        "paradigm",
+        "condition",
+        "label",
+        "set_size",
+    ]
+    return pd.DataFrame(
+        {
+            "subject": searcher.name,
+            "stimulus_id": stimuli["stimulus_id"].to_numpy(),
+            "trial": stimuli["trial"].to_numpy(),
+            "response": np.where(found, "found", "not found"),
+            "rt_ms": fixations_to_rt_ms(n_fixations),
+            "correct": found,
+            "model": searcher.name,
+            "untrained": any("untrained" in note for note in searcher.notes),
+            **{name: stimuli[name].to_numpy() for name in factors},
+            "n_fixations": n_fixations,
+            "found": found,
+        }
+    )
+
+
+def run_search_asymmetry(
+    models: Sequence[ModelSpec | str],
+    out: str | Path,
+    *,
+    conditions: str | Sequence[str] = "all",
+    trials: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    rendering: str = "published",
+    jpeg: bool = False,
+    n_bootstrap: int = 1000,
+) -> Score:
+    """Run the experiment and leave tables in a folder.
+
+    Interrupted, it resumes when called again and ends with identical tables.
+
+    Parameters
+    ----------
+    models : sequence of ModelSpec or str
+        Observers; a plain name takes the model's defaults (untrained weights).
+    out : str or Path
+        Folder for ``trials.parquet``, ``fixations.parquet``, ``scores.parquet``,
+        ``provenance.json`` and the kept parts of the run.
+    conditions : str or sequence of str, default "all"
+        Conditions of `stimuli.search_conditions.SEARCH_CONDITIONS`.
+    trials : int, optional
+        Trials per set size; the published number by default.
+    seed : int, default 0
+        Seed of displays, observers and bootstrap.
+    device : str, default "auto"
+        Where networks compute.
+    rendering : {"published", "smooth"}
+        See `stimuli.search_arrays.make_search_arrays`.
+    jpeg : bool, default False
+        Pass displays through JPEG as the published files were.
+    n_bootstrap : int, default 1000
+        Bootstrap samples of intervals.
+
+    Returns
+    -------
+    Score
+        Scores of every observer and of people.
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong, or `out` holds a run with other arguments.
+    PermissionError, FileExistsError, NotADirectoryError
+        If `out` cannot be written.
+    """
+    specs = [m if isinstance(m, ModelSpec) else ModelSpec(m) for m in models]
+    if not specs:
+        raise ValueError("`models` is empty: name at least one observer.")
+    check_between("n_bootstrap", n_bootstrap, low=0)
+    resolve(device)
+    arguments = {
+        "task": TASK,
+        "models": [asdict(spec) for spec in specs],
+        "conditions": conditions if isinstance(conditions, str) else list(conditions),
+        "trials": trials,
+        "seed": seed,
+        "rendering": rendering,
+        "jpeg": jpeg,
+        "n_bootstrap": n_bootstrap,
+    }
+    stimuli = make_run_stimuli(arguments)
+    searchers = [spec.load(device) for spec in specs]
+    out = check_writable_folder(out)
+    _check_same_run(out, arguments)
+    responses = run_searches(searchers, stimuli, seed=seed, store=Store(out / "parts"))
+    write_table(out / "trials.parquet", responses.table)
+    assert responses.scanpaths is not None
+    write_table(out / "fixations.parquet", responses.scanpaths)
+    table = search_scores(
+        responses.table,
+        load_human_rt(),
+        stimuli=f"{stimuli.name}:{stimuli.fingerprint[:12]}",
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
+    fingerprints = {"stimuli": stimuli.fingerprint}
+    for searcher in searchers:
+        key = f"model {searcher.name}"
+        fingerprints[key] = sha256_json(dict(searcher.identity))
+    provenance = collect(
+        seed,
+        device=resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu",
+        fingerprints=fingerprints,
+        call=arguments,
+        notes=[note for searcher in searchers for note in searcher.notes],
+    )
+    score = Score(table, provenance)
+    score.save(out)
+    return score
+
+
+def make_run_stimuli(arguments: Mapping[str, Any]) -> StimulusSet:
+    """Make the displays of a run from its recorded arguments.
+
+    Parameters
+    ----------
+    arguments : mapping
+        The call in the provenance of a run.
+
+    Returns
+    -------
+    StimulusSet
+        The displays.
+    """
+    return make_search_arrays(
+        arguments["conditions"],
+        trials=arguments["trials"],
+        seed=arguments["seed"],
+        rendering=arguments["rendering"],
+        jpeg=arguments["jpeg"],
+    )
+
+
+def _check_same_run(out: Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse to mix two runs in one folder."""
+    file = out / "run.json"
+    if not file.exists():
+        write_json(file, arguments)
+        return
+    before = read_json(file)
+    differing = [k for k in arguments if before.get(k) != arguments[k]]
+    if differing:
+        k = differing[0]
+        raise ValueError(
+            f"{out} holds a run with {k}={before.get(k)!r}; now {k}={arguments[k]!r} "
+            "was asked for. Choose another folder, or remove this one."
+        )
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a run left in its folder.
+
+    Parameters
+    ----------
+    trials, fixations : DataFrame
+        Responses of all observers.
+    scores : DataFrame
+        Scores of all observers and of people.
+    provenance : Provenance
+        How it came about.
+    """
+
+    trials: pd.DataFrame
+    fixations: pd.DataFrame
+    scores: pd.DataFrame
+    provenance: Provenance
+
+
+def load_search_run(folder: str | Path) -> SearchRun:
+    """Read the tables of a finished run.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the run.
+
+    Returns
+    -------
+    SearchRun
+        Its tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no finished run.
+    """
+    folder = Path(folder)
+    needed = ("trials.parquet", "fixations.parquet", "scores.parquet")
+    absent = [n for n in (*needed, "provenance.json") if not (folder / n).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{folder} holds no finished run: {absent[0]} is missing. Run "
+            f"`neurovis run {TASK} --out {folder}` (again) to finish it."
+        )
+    score = Score.load(folder)
+    trials, fixations = (read_table(folder / name) for name in needed[:2])
+    check_columns("trials.parquet", trials.columns, ["model", "condition", "rt_ms"])
+    return SearchRun(trials, fixations, score.table, score.provenance)
