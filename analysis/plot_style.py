@@ -93,14 +93,14 @@ def looks_of(table: pd.DataFrame) -> list[Look]:
     return looks
 
 
-def new_axes(ax: Axes | None, size_in: tuple[float, float] = (4.6, 3.7)) -> Axes:
+def new_axes(ax: Axes | None, size_in: tuple[float, float] = (4.2, 3.4)) -> Axes:
     """Return the given axes, or those of a new figure without a window.
 
     Parameters
     ----------
     ax : Axes or None
         Axes of the caller.
-    size_in : pair of float, default (4.6, 3.7)
+    size_in : pair of float, default (4.2, 3.4)
         Width and height of a new figure in inches.
 
     Returns

@@ -85,7 +85,7 @@ def plot_rt_by_set_size(
     people = slopes[slopes["model"] == HUMAN_MODEL]
     if people.empty:
         raise ValueError("`scores` must have the rows of people (model 'human').")
-    ax = new_axes(ax, (4.6, 3.0 + 0.2 * len(looks)))
+    ax = new_axes(ax, (4.2, 2.9 + 0.2 * len(looks)))
     labels = list(people.sort_values("value", ascending=False)["label"])
     entries: dict[str, Any] = {}
     for look in looks:
@@ -109,13 +109,13 @@ def plot_rt_by_set_size(
             if not is_easier:
                 entry = drawn
         text = " and ".join(number_text(slope) for slope in both)
-        entries[f"{look.label}: {text} ms/item"] = entry
+        entries[f"{look.label}: {text}"] = entry
     ax.set_xticks(sorted(means["set_size"].unique()))
     ax.set_xlabel("Set size (items)")
     ax.set_ylabel("Reaction time (ms)")
     set_title(ax, str(means["experiment_name"].iloc[0]))
     finish(ax)
-    key = "full: {} · broken: {}".format(*labels)
+    key = "Slopes in ms/item; full: {}, broken: {}".format(*labels)
     legend_below(ax, entries, title=key)
     return ax
 
@@ -194,7 +194,7 @@ def plot_asymmetry_indices(
         )[0]
     wrapped = [textwrap.fill(str(n), 15) for n in names["experiment_name"]]
     ticks = [f"{e}\n{n}" for e, n in zip(place, wrapped, strict=True)]
-    ax.set_xticks(range(len(place)), ticks)
+    ax.set_xticks(range(len(place)), ticks, parse_math=False)
     ax.set_xlim(-0.5, len(place) - 0.5)
     ax.set_ylim(-1.12, 1.12)
     ax.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
@@ -274,7 +274,8 @@ def plot_mean_asymmetry(
             annotation_clip=False,
         )
     ax.axvline(0, color=GREY, linewidth=1)
-    ax.set_yticks(range(len(rank)), [styles[i][0] for i in rank])
+    names = [styles[i][0] for i in rank]
+    ax.set_yticks(range(len(rank)), names, parse_math=False)
     ax.set_ylim(-0.6, len(rank) - 0.4)
     ends = np.nanmin(numbers, initial=0.0), np.nanmax(numbers, initial=0.0)
     ax.set_xlim(ends[0] - 0.05, ends[1] + 0.05)
@@ -316,7 +317,7 @@ def plot_slope_scatter(
     check_option("subject", subject, list(agreement["subject"].unique()))
     look = next(o for o in looks_of(table) if o.subject == subject)
     table = table[table["subject"] == subject]
-    ax = new_axes(ax, (4.6, 4.4))
+    ax = new_axes(ax, (4.2, 4.0))
     values = table[["human_value", "value", "ci_low", "ci_high"]].to_numpy(float)
     ends = [np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)]
     ax.plot(ends, ends, color=GREY, linestyle=_BROKEN, linewidth=1, zorder=1)

@@ -305,7 +305,7 @@ def rt_agreement(
     ...     }
     ... )
     >>> model = human.assign(subject="m", mean=human["rt_ms"] + 50)
-    >>> rt_agreement(model, human)[["pearson_r", "rmse"]].round(6).values.tolist()
+    >>> rt_agreement(model, human)[["pearson_r", "rmse"]].round(6).to_numpy().tolist()
     [[1.0, 50.0]]
     """
     known = human.rename(columns={"rt_ms": "mean"})

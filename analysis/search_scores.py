@@ -41,6 +41,7 @@ _LINE = ("subject", "experiment", "condition")
 _NO_CEILING = (
     "no noise ceiling: the published data of people are means without single trials"
 )
+_NO_INDEX = "undefined: no slope above 0, or a line is not determined"
 
 
 def search_scores(
@@ -117,7 +118,7 @@ def search_scores(
     ... )
     >>> table = search_scores(trials, human, n_bootstrap=0)
     >>> index = table.query("metric == 'asymmetry_index'")[["subject", "value"]]
-    >>> index.round(3).values.tolist()
+    >>> index.round(3).to_numpy().tolist()
     [['human mean', 0.404], ['m', 0.404]]
     """
     check_columns("trials", trials.columns, _TRIAL_COLUMNS)
@@ -246,7 +247,7 @@ def _index_rows(indices: pd.DataFrame) -> pd.DataFrame:
             "ci_low": indices["ci_low"],
             "ci_high": indices["ci_high"],
             "n": 2,
-            "note": np.where(undefined, "undefined: no slope above 0", ""),
+            "note": np.where(undefined, _NO_INDEX, ""),
         }
     )
 

@@ -18,8 +18,8 @@ shaded_disk disk shaded from dark to       0..3: bright at the bottom, top, righ
 In the rendering "published" an item is the raster of the published generator, pixel
 for pixel, at 30 pixels per degree. In the rendering "smooth" the nominal shape is
 centred in its box and anti-aliased at any scale; whole-pixel rounding of the
-published raster (bars up to 1 px off centre, strokes of 16 or 17 px for 16.5 px) is
-undone.
+published raster (bars up to 1 px off centre, strokes of 16 or 17 px for 16.5 px, 16
+steps of grey in a disk) is undone.
 """
 
 import math
@@ -317,9 +317,10 @@ def _outlines(
         line = _centred_rectangle(middle, 36 * scale, 6 * scale)
         return [rotate_outline(line, _TURNS_DEG[version], middle, middle)]
     if kind == "curve":
-        # Circle centre 26 px above the middle: the arc bulges downwards.
+        # The circle's centre is 26 px above: the arc bulges downwards. What OpenCV
+        # calls a thickness of 5 is 7 px thick on the screen.
         arc = arc_outline(
-            middle, middle - 26 * scale, 30 * scale, 5 * scale, -127.5, -52.5
+            middle, middle - 26 * scale, 30 * scale, 7 * scale, -127.5, -52.5
         )
         return [rotate_outline(arc, _TURNS_DEG[version], middle, middle)]
     if kind == "shaded_disk":

@@ -233,28 +233,26 @@ def saliency_map(
     else:
         padded = np.pad(image / 255.0, pads, constant_values=background / 255.0)
     red, green, blue = np.moveaxis(padded, -1, 0)
-    intensity = padded.mean(-1)
-    colour = [
-        _conspicuity([_pyramid(red - green)]),
-        _conspicuity([_pyramid(blue - (red + green) / 2)]),
-    ]
-    levels = _pyramid(intensity)
-    bars = [[_oriented(level, angle) for level in levels] for angle in range(4)]
-    parts = [
-        _conspicuity([levels]),
-        sum(colour) / 2,
-        _conspicuity(bars),
-    ]
+    levels = _pyramid(padded.mean(-1))
+    colour = _conspicuity(_pyramid(red - green))
+    colour += _conspicuity(_pyramid(blue - (red + green) / 2))
+    orientation = sum(
+        _promote(_conspicuity([_oriented(level, angle) for level in levels]))
+        for angle in range(4)
+    )
+    parts = (_conspicuity(levels), colour, orientation)
     total = sum(_promote(part) for part in parts) / 3
-    return total[margin:-margin, margin:-margin]
+    whole = _resize(total, padded.shape[:2])
+    return whole[margin:-margin, margin:-margin]
 
 
 def _pyramid(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Levels 2 to 8 of a dyadic Gaussian pyramid, as many as there are."""
     levels = [values]
     while len(levels) < 9 and min(levels[-1].shape) > 4:
         blurred = ndimage.gaussian_filter(levels[-1], 1.0, mode="nearest")
         levels.append(blurred[::2, ::2])
-    return levels
+    return levels[2:]
 
 
 def _oriented(values: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
@@ -269,19 +267,15 @@ def _oriented(values: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
     return np.hypot(*filtered)
 
 
-def _conspicuity(
-    pyramids: Sequence[Sequence[NDArray[np.float64]]],
-) -> NDArray[np.float64]:
-    """Sum of promoted centre-surround differences, at full resolution."""
-    shape = pyramids[0][0].shape
-    total = np.zeros(shape)
-    for levels in pyramids:
-        for centre in (2, 3, 4):
-            for surround in (centre + 3, centre + 4):
-                if surround < len(levels):
-                    near = _resize(levels[centre], shape)
-                    far = _resize(levels[surround], shape)
-                    total += _promote(np.abs(near - far))
+def _conspicuity(levels: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sum of promoted centre-surround differences, at the finest level given."""
+    total = np.zeros(levels[0].shape)
+    for centre in (0, 1, 2):
+        for surround in (centre + 3, centre + 4):
+            if surround < len(levels):
+                near = _resize(levels[centre], total.shape)
+                far = _resize(levels[surround], total.shape)
+                total += _promote(np.abs(near - far))
     return total
 
 

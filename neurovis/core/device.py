@@ -231,7 +231,7 @@ def in_batches(
                 )
             size = len(batch) // 2
             logger.warning("out of memory on %s: batch size is now %d", device, size)
-            _release_memory(device)
+            _release_memory()
         elif len(found) != len(batch):
             raise ValueError(
                 f"`function` must return one result per item; it got {len(batch)} "
@@ -255,10 +255,10 @@ def _try_batch(
         return None, f"{type(error).__name__}: {error}"
 
 
-def _release_memory(device: torch.device) -> None:
-    if device.type == "cuda":
+def _release_memory() -> None:
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    elif device.type == "mps":
+    if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 
 

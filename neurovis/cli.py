@@ -1,0 +1,325 @@
+"""The command line: parse, call, print. All work is in the packages below."""
+
+import logging
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neurovis import __version__
+
+app = typer.Typer(
+    help="Models as observers: human vision experiments, encoding models, stimuli.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+stimuli_app = typer.Typer(
+    help="Make stimulus sets.", no_args_is_help=True, rich_markup_mode=None
+)
+run_app = typer.Typer(
+    help="Run an experiment.", no_args_is_help=True, rich_markup_mode=None
+)
+data_app = typer.Typer(
+    help="Human and brain data.", no_args_is_help=True, rich_markup_mode=None
+)
+weights_app = typer.Typer(
+    help="Weights of networks.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(run_app, name="run")
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+EXIT_INTERRUPTED = 130
+
+
+class Export(StrEnum):
+    """Forms in which a set of stimuli can be written besides the plain folder."""
+
+    psychopy = "psychopy"
+    bids = "bids"
+
+
+class Rendering(StrEnum):
+    """How search displays are drawn."""
+
+    published = "published"
+    smooth = "smooth"
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@stimuli_app.command("search-asymmetry")
+def stimuli_search_asymmetry(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path(
+        "results/stimuli/search-asymmetry"
+    ),
+    conditions: Annotated[
+        str, typer.Option(help="Conditions, separated by commas, or all.")
+    ] = "all",
+    trials: Annotated[
+        int | None, typer.Option(help="Trials per set size [published number].")
+    ] = None,
+    set_sizes: Annotated[
+        str | None, typer.Option(help="Numbers of items, separated by commas.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    rendering: Annotated[
+        Rendering, typer.Option(help="As published, or anti-aliased.")
+    ] = Rendering.published,
+    jpeg: Annotated[
+        bool, typer.Option(help="Pass pictures through JPEG, as published.")
+    ] = False,
+    px_per_deg: Annotated[
+        float, typer.Option(help="Pixels per degree (smooth rendering).")
+    ] = 30.0,
+    item_deg: Annotated[
+        float | None, typer.Option(help="Side of an item in degrees (smooth).")
+    ] = None,
+    eccentricity_deg: Annotated[
+        float | None, typer.Option(help="Items on a ring of this radius (smooth).")
+    ] = None,
+    jitter_deg: Annotated[
+        float | None, typer.Option(help="Random shift of items in degrees.")
+    ] = None,
+    export: Annotated[
+        list[Export] | None, typer.Option(help="Also write this form; repeatable.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace another set in the folder.")
+    ] = False,
+) -> None:
+    """Draw the six search-asymmetry paradigms, or variants of them."""
+    from stimuli.export import export_bids, export_psychopy
+    from stimuli.save import save_stimuli
+    from stimuli.search_arrays import make_search_arrays
+
+    stimuli = make_search_arrays(
+        "all" if conditions == "all" else _split(conditions),
+        set_sizes=_numbers("set_sizes", set_sizes),
+        trials=trials,
+        seed=seed,
+        rendering=rendering.value,
+        jpeg=jpeg,
+        px_per_deg=px_per_deg,
+        item_deg=item_deg,
+        eccentricity_deg=eccentricity_deg,
+        jitter_deg=jitter_deg,
+    )
+    save_stimuli(stimuli, out, overwrite=overwrite)
+    writers: dict[Export, Callable[..., Any]] = {
+        Export.psychopy: export_psychopy,
+        Export.bids: export_bids,
+    }
+    for form in export or []:
+        writers[form](stimuli, out / form.value)
+    _say(f"{len(stimuli)} stimuli in {out}")
+    _say(f"fingerprint {stimuli.fingerprint}")
+
+
+def _numbers(name: str, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must be whole numbers separated by commas; got {text!r}."
+        ) from None
+
+
+@run_app.command("search-asymmetry")
+def run_search_asymmetry(
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = Path("results/search-asymmetry"),
+    models: Annotated[
+        str | None,
+        typer.Option(help="Observers, separated by commas [eccnet,ivsn,chance]."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with the same options.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights of networks: seeded:N, imagenet-caffe, a file ..."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="vgg16, squeezenet1_0 or darknet_tiny.")
+    ] = None,
+    conditions: Annotated[
+        str | None, typer.Option(help="Conditions, separated by commas [all].")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials per set size [published number].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed [0].")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    rendering: Annotated[
+        Rendering | None, typer.Option(help="How displays are drawn [published].")
+    ] = None,
+    jpeg: Annotated[
+        bool | None, typer.Option("--jpeg/--no-jpeg", help="JPEG, as published [no].")
+    ] = None,
+) -> None:
+    """Compare models with people in six search-asymmetry experiments."""
+    from tasks.search import load_search_run
+    from tasks.search import run_search_asymmetry as run
+    from tasks.search_config import search_options
+    from tasks.search_report import write_search_report
+
+    options = search_options(
+        config,
+        models=models,
+        weights=weights,
+        backbone=backbone,
+        conditions=conditions,
+        trials=trials,
+        seed=seed,
+        rendering=rendering.value if rendering else None,
+        jpeg=jpeg,
+    )
+    run(out=out, device=device, **options)
+    report = write_search_report(out)
+    finished = load_search_run(out)
+    _print_indices(finished.scores)
+    for note in finished.provenance.notes:
+        _say(f"note: {note}")
+    _say(f"report {report}")
+
+
+def _print_indices(scores: Any) -> None:
+    rows = scores[scores["metric"] == "mean_asymmetry_index"]
+    _say("mean asymmetry index (95 % interval)")
+    for _, row in rows.iterrows():
+        interval = ""
+        if row["ci_low"] == row["ci_low"]:
+            interval = f"  [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        mark = "  untrained" if row["untrained"] is True else ""
+        _say(f"  {row['model']:<24}{row['value']:7.3f}{interval}{mark}")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+) -> None:
+    """Write the report of a finished run again."""
+    from tasks.search_report import write_search_report
+
+    _say(f"report {write_search_report(results)}")
+
+
+@app.command()
+def demo(
+    name: Annotated[
+        str, typer.Argument(help="Which capability; all by default.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path(
+        "results/demo"
+    ),
+) -> None:
+    """Run embedded defaults of every capability, offline, in minutes."""
+    from neurovis.core.checks import check_option
+    from tasks.demo import DEMOS
+
+    check_option("name", name, ("all", *DEMOS))
+    for each in DEMOS if name == "all" else [name]:
+        _say(f"demo {each}: {DEMOS[each].__doc__.splitlines()[0]}")
+        page = DEMOS[each](out / each)
+        _say(f"report {page}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that the suite can read, and what ships with it."""
+    from data_loaders.sources import SOURCES
+
+    for source in SOURCES.values():
+        _say(f"{source.name}\n  {source.what}\n  {source.url}\n  {source.licence}")
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="Data set, see `neurovis data list`.")],
+    folder: Annotated[Path, typer.Argument(help="Where its files lie.")],
+) -> None:
+    """Check a local folder of a data set and print counts."""
+    from data_loaders.sources import check_source
+
+    for line in check_source(name, folder):
+        _say(line)
+
+
+@weights_app.command("convert-keras")
+def weights_convert_keras(
+    source: Annotated[Path, typer.Argument(help="Keras VGG16 weights, .h5.")],
+    destination: Annotated[Path, typer.Argument(help="New .safetensors file.")],
+) -> None:
+    """Convert the VGG16 weights of Keras for `--weights`."""
+    from neurovis.adapters.weights import convert_keras_h5
+
+    convert_keras_h5(source, destination)
+    _say(f"wrote {destination}")
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what is installed, where, and what is amiss."""
+    from neurovis.core.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        _say(f"{'ok  ' if finding.fine else 'AMISS'} {finding.topic}: {finding.text}")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)
+
+
+def _version(show: bool) -> None:
+    if show:
+        _say(f"neurovis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Version."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log what is done; full tracebacks.")
+    ] = False,
+) -> None:
+    """Set up logging."""
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code above 0."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "interrupted: run the same command again to resume where it stopped\n"
+        )
+        sys.exit(EXIT_INTERRUPTED)
+    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        if "--verbose" in sys.argv:
+            raise
+        text = error.args[0] if isinstance(error, KeyError) else str(error)
+        sys.stderr.write(f"error: {text}\n")
+        sys.exit(1)

@@ -1,0 +1,33 @@
+"""Embedded defaults: each capability on small inputs, offline, in minutes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.search import ModelSpec, run_search_asymmetry
+from tasks.search_report import write_search_report
+
+# Random weights of an eighth of the width: a picture of the machinery, not a claim.
+DEMO_WEIGHTS = "seeded:0/8"
+
+
+def demo_search(out: Path) -> Path:
+    """Search asymmetry: untrained eccNET, its ablations and baselines with people.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for tables, figures and the report.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    networks = ("eccnet", "eccnet-18-17", "eccnet-noecc", "ivsn")
+    models = [ModelSpec(name, weights=DEMO_WEIGHTS) for name in networks]
+    baselines = [ModelSpec(name) for name in ("chance", "pixel-match", "saliency")]
+    run_search_asymmetry([*models, *baselines], out, trials=5, seed=0)
+    return write_search_report(out)
+
+
+DEMOS: dict[str, Callable[[Path], Path]] = {"search": demo_search}
