@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito (2008), told apart with any colour vision. Pe
 are black diamonds; observers with untrained weights carry "(untrained)" in their label.
 """
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ HUMAN_MODEL = "human"
 GREY = "#6B6B6B"
 PALE = "#D0D0D0"
 TEXT_PT = 9.5
+_LINE_LENGTH = 46
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,10 @@ def set_title(ax: Axes, text: str) -> None:
     ax : Axes
         Axes to name.
     text : str
-        Title; dollar signs are taken as they are.
+        Title; long ones are wrapped, dollar signs are taken as they are.
     """
-    ax.set_title(text, loc="left", fontsize=TEXT_PT + 1.5, parse_math=False)
+    wrapped = textwrap.fill(text, _LINE_LENGTH)
+    ax.set_title(wrapped, loc="left", fontsize=TEXT_PT + 1.5, parse_math=False)
 
 
 def legend_below(
@@ -160,7 +163,7 @@ def legend_below(
     ax : Axes
         Axes with everything drawn.
     entries : mapping of str to artist
-        What stands for what, in this order.
+        What stands for what, in this order; long labels are wrapped.
     columns : int, default 1
         Entries side by side.
     title : str, optional
@@ -174,7 +177,7 @@ def legend_below(
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
     legend = owner.legend(
         list(entries.values()),
-        list(entries),
+        [textwrap.fill(label, _LINE_LENGTH) for label in entries],
         title=title or None,
         ncols=columns,
         frameon=False,

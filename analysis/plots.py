@@ -77,7 +77,8 @@ def plot_rt_by_set_size(
         If a column or the experiment is missing, or people are not in the table.
     """
     means = _rows(scores, "mean_rt_ms")
-    check_option("experiment", experiment, sorted(set(means["experiment"].dropna())))
+    known = sorted({int(e) for e in means["experiment"]})
+    check_option("experiment", experiment, known)
     means = means[means["experiment"] == experiment]
     slopes = _rows(scores, "slope_ms_per_item")
     slopes = slopes[slopes["experiment"] == experiment]
@@ -274,7 +275,7 @@ def plot_mean_asymmetry(
             annotation_clip=False,
         )
     ax.axvline(0, color=GREY, linewidth=1)
-    names = [styles[i][0] for i in rank]
+    names = [textwrap.fill(styles[i][0], 32) for i in rank]
     ax.set_yticks(range(len(rank)), names, parse_math=False)
     ax.set_ylim(-0.6, len(rank) - 0.4)
     ends = np.nanmin(numbers, initial=0.0), np.nanmax(numbers, initial=0.0)

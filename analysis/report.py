@@ -1,7 +1,8 @@
 """Reports: tables and figures in one HTML file that needs nothing else.
 
 The file has no script and no reference to the network; its content security policy
-forbids both. All text is escaped. The same input gives the same bytes.
+forbids both. All text is escaped. The same tables and newly drawn figures give the same
+bytes.
 """
 
 import base64

@@ -279,7 +279,19 @@ class EccNet:
                 features.append(x[0])
         return tuple(features)
 
-    def _window(self, rules: SearchRules) -> GazeWindow:
+    def window(self, rules: SearchRules) -> GazeWindow:
+        """Return what the model sees through under these rules; kept until they change.
+
+        Parameters
+        ----------
+        rules : SearchRules
+            Rules of the experiment.
+
+        Returns
+        -------
+        GazeWindow
+            Window of twice the reach of the eye and its margin.
+        """
         side = 2 * (rules.eye_radius_px + MARGIN_PX)
         key = (side, rules.background, rules.px_per_deg)
         if key not in self._windows:
@@ -298,7 +310,7 @@ class EccNet:
         self, states: Sequence[SearchState], rules: SearchRules
     ) -> Iterator[list[Glance]]:
         """Move every trial on by one saccade at a time until all are done."""
-        window = self._window(rules)
+        window = self.window(rules)
         while live := [state for state in states if state.begin_glance()]:
             with torch.inference_mode(), exact_float32():
                 seen = window.see_many(
@@ -308,15 +320,30 @@ class EccNet:
                 glances = []
                 for row, state in enumerate(live):
                     features = tuple(x[row] for x in seen)
-                    glances.append(self._attend(state, features, window.side))
+                    glances.append(self.attend(state, features, window.side))
             for state, glance in zip(live, glances, strict=True):
                 state.fixate(*glance.winner)
             yield glances
 
-    def _attend(
+    def attend(
         self, state: SearchState, features: tuple[Tensor, ...], side: int
     ) -> Glance:
-        """Turn features into attention and the place that wins."""
+        """Turn features into attention and the place that wins.
+
+        Parameters
+        ----------
+        state : SearchState
+            Trial in progress.
+        features : tuple of Tensor, shape (C, M, M)
+            What is seen from the current fixation.
+        side : int
+            Side of the window in pixels.
+
+        Returns
+        -------
+        Glance
+            All maps and the winner.
+        """
         rules, fixation = state.rules, state.fixations[-1]
         target = self.target_features(state.trial.target, rules.px_per_deg)
         raw = to_numpy([match_map(x, t) for x, t in zip(features, target, strict=True)])

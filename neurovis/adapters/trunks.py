@@ -82,6 +82,30 @@ INPUT_FORMATS = {
 }
 
 
+def to_pixels(images: Tensor, pixels: InputFormat) -> Tensor:
+    """Turn pictures into what a network expects.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (B, H, W, 3)
+        RGB pictures.
+    pixels : InputFormat
+        Channel order, mean and scale.
+
+    Returns
+    -------
+    Tensor of float32, shape (B, 3, H, W), channels-last memory
+        Network input on the device of `images`.
+    """
+    x = images.float()
+    if pixels.order == "bgr":
+        x = x.flip(-1)
+    x = x - x.new_tensor(pixels.mean)
+    if set(pixels.std) != {1.0}:
+        x = x / x.new_tensor(pixels.std)
+    return x.permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True)
 class ConvLayer:
     """Parallel convolutions of one input, concatenated, then (leaky) rectified.
@@ -189,13 +213,7 @@ class Trunk:
         Tensor of float32, shape (B, 3, H, W), channels-last memory
             Network input on the device of `images`.
         """
-        x = images.float()
-        if self.pixels.order == "bgr":
-            x = x.flip(-1)
-        x = x - x.new_tensor(self.pixels.mean)
-        if set(self.pixels.std) != {1.0}:
-            x = x / x.new_tensor(self.pixels.std)
-        return x.permute(0, 3, 1, 2)
+        return to_pixels(images, self.pixels)
 
     def run_stage(self, index: int, x: Tensor) -> Tensor:
         """Run one stage on whole maps with zero padding.
@@ -316,16 +334,16 @@ def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
     Returns
     -------
     dict of str to tuple of int
-        ``conv1``, ``fireN/squeeze1x1``, ``fireN/expand1x1``, ``fireN/expand3x3`` and
+        ``conv1``, ``fireN.squeeze1x1``, ``fireN.expand1x1``, ``fireN.expand3x3`` and
         ``conv10`` with ``.weight`` and ``.bias``.
     """
     kernels = {"conv1": (96, 3, 7, 7)}
     n_in = 96
     for stage in SQUEEZENET:
         for fire, squeeze, expand in stage:
-            kernels[f"{fire}/squeeze1x1"] = (squeeze, n_in, 1, 1)
-            kernels[f"{fire}/expand1x1"] = (expand, squeeze, 1, 1)
-            kernels[f"{fire}/expand3x3"] = (expand, squeeze, 3, 3)
+            kernels[f"{fire}.squeeze1x1"] = (squeeze, n_in, 1, 1)
+            kernels[f"{fire}.expand1x1"] = (expand, squeeze, 1, 1)
+            kernels[f"{fire}.expand3x3"] = (expand, squeeze, 3, 3)
             n_in = 2 * expand
     kernels["conv10"] = (1000, n_in, 1, 1)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -404,8 +422,8 @@ def _squeezenet_stages(
     for fires in SQUEEZENET:
         layers: list[ConvLayer] = []
         for fire, _, _ in fires:
-            layers.append(layer(f"{fire}/squeeze1x1"))
-            layers.append(layer(f"{fire}/expand1x1", f"{fire}/expand3x3"))
+            layers.append(layer(f"{fire}.squeeze1x1"))
+            layers.append(layer(f"{fire}.expand1x1", f"{fire}.expand3x3"))
         stages.append(tuple(layers))
     return tuple(stages)
 

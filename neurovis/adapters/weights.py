@@ -12,6 +12,7 @@ import pickle
 import pickletools
 import re
 import struct
+import urllib.error
 import urllib.request
 import warnings
 import zipfile
@@ -260,7 +261,9 @@ def hash_state_dict(state: Mapping[str, Tensor]) -> str:
     """
     sha = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().resolve_conj().resolve_neg().contiguous()
+        tensor = state[name].detach().cpu().resolve_conj().resolve_neg()
+        # A copy, because a single number is contiguous with any stride.
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
         head = [name, str(tensor.dtype), list(tensor.shape)]
         sha.update(json.dumps(head).encode())
         # bfloat16 has no NumPy form: hash raw bytes.
@@ -357,6 +360,8 @@ def _download(url: str, filename: str) -> Iterator[bytes]:
             if received < total or not received:
                 raise ConnectionError(f"cut after {received} of {total} bytes")
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it carries the answer of the server
         raise ConnectionError(str(error) or type(error).__name__) from error
 
 
@@ -391,7 +396,7 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    config = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
     if config is None or not config.hf_hub_id:
         hint = suggest(name, timm.list_pretrained())
         raise ValueError(f"timm has no weights on the hub for {name!r}.{hint}")
@@ -452,8 +457,9 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
 
     Notes
     -----
-    These weights expect the channel order blue, green, red, in 0..255 minus
-    (103.939, 116.779, 123.68); the metadata of the file says so.
+    The metadata name the format "keras-vgg16-caffe": these weights expect the
+    channel order blue, green, red, in 0..255 minus (103.939, 116.779, 123.68).
+    Equal sources give equal bytes.
     """
     source = check_path("source", source)
     destination = Path(destination)
@@ -476,13 +482,9 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
                 f"and n biases; got a kernel of shape {shape} and {len(bias)} biases."
             )
         channels = len(bias)
-    metadata = {
-        "format": "keras-vgg16-caffe",
-        "input": "BGR, 0..255, minus (103.939, 116.779, 123.68)",
-        "source_sha256": sha256_file(source),
-    }
     with atomic_path(destination) as part:
-        save_file(state, part, metadata)
+        # One entry only: safetensors writes several in random order.
+        save_file(state, part, {"format": "keras-vgg16-caffe"})
 
 
 def _read_keras_layer(layers: h5py.Group, name: str, source: Path) -> dict[str, Tensor]:

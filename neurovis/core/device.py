@@ -256,8 +256,7 @@ def _try_batch(
 
 
 def _release_memory() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing before CUDA is in use
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
 

@@ -72,10 +72,10 @@ def test_correlation_of_a_perfect_line_has_p_zero_and_of_two_points_none():
 def test_percentile_interval_leaves_few_undefined_draws_out():
     draws = np.arange(1000.0)
     low, high = percentile_interval(draws)
-    assert (low, high) == tuple(np.quantile(draws, [0.025, 0.975]))
+    assert (low, high) == pytest.approx(np.quantile(draws, [0.025, 0.975]))
     draws[::50] = np.nan
     low, high = percentile_interval(draws)
-    assert (low, high) == tuple(np.nanquantile(draws, [0.025, 0.975]))
+    assert (low, high) == pytest.approx(np.nanquantile(draws, [0.025, 0.975]))
 
 
 def test_percentile_interval_with_many_undefined_draws_is_undefined():

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -396,6 +397,18 @@ def test_equal_tables_give_equal_bytes_however_they_were_made(tmp_path):
         tmp_path / "again.parquet", files.read_table(tmp_path / "whole.parquet")
     )
     hashes.add(files.sha256_file(tmp_path / "again.parquet"))
+    assert len(hashes) == 1
+
+
+def test_a_long_table_in_uneven_pieces_gives_the_bytes_of_the_whole(tmp_path):
+    n = 150_000  # enough for several pages
+    values = np.random.default_rng(0).random(n).tolist()
+    whole = pd.DataFrame({"name": [f"{v:.17f}" for v in values]})
+    cuts = [0, n // 7, n // 7 + 11, n // 2, n]
+    pieces = [whole[a:b] for a, b in itertools.pairwise(cuts)]
+    files.write_table(tmp_path / "whole.parquet", whole)
+    files.write_table(tmp_path / "pieces.parquet", pd.concat(pieces))
+    hashes = {files.sha256_file(p) for p in tmp_path.iterdir()}
     assert len(hashes) == 1
 
 
