@@ -219,7 +219,11 @@ def bootstrap_slopes(
 
     Parameters
     ----------
-    trials, by, value, n_bootstrap, seed
+    trials : DataFrame
+    by : sequence of str
+    value : str
+    n_bootstrap : int
+    seed : int
         As in `search_slopes`.
 
     Returns
@@ -345,7 +349,7 @@ def nested_f_test(set_size: ArrayLike, rt_ms: ArrayLike, task: ArrayLike) -> FTe
     --------
     >>> result = nested_f_test([1, 2, 3, 1, 2, 3], [1, 2, 4, 6, 5, 7], list("aaabbb"))
     >>> round(result.f, 3), result.df_numerator, result.df_denominator
-    (18.0, 2, 2)
+    (12.7, 2, 2)
     """
     y = check_array("rt_ms", np.asarray(rt_ms, np.float64), finite=True)
     x = np.asarray(set_size, np.float64)

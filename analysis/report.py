@@ -10,11 +10,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -185,7 +187,11 @@ def render_report(
 
     Parameters
     ----------
-    title, sections, summary, warnings, provenance
+    title : str
+    sections : sequence of Section
+    summary : str, optional
+    warnings : sequence of str, optional
+    provenance : mapping, optional
         As in `write_report`.
 
     Returns
@@ -284,11 +290,11 @@ def _table_parts(item: ReportTable) -> dict[str, Any]:
 
 def _cell_text(value: Any, spec: str | None) -> str:
     """Write one value for people; undefined is a dash."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return _UNDEFINED
-    if isinstance(value, bool) or type(value).__name__ == "bool":
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if not isinstance(value, Real):
         return str(value)
     number = float(value)
     if spec is not None:

@@ -143,7 +143,10 @@ def mean_asymmetry_indices(
 
     Parameters
     ----------
-    slopes, human, draws, level
+    slopes : DataFrame
+    human : DataFrame
+    draws : ndarray of float64, shape (n_lines, n_bootstrap), optional
+    level : float, default 0.95
         As in `asymmetry_indices`.
     undefined : {"zero", "nan"}, default "zero"
         By default an undefined index counts as 0, as in the published means with
@@ -275,7 +278,9 @@ def rt_agreement(
         `condition`, `set_size`, `mean` (ms).
     human : DataFrame
         Mean reaction times of people: `experiment`, `condition`, `set_size`, `rt_ms`.
-    n_permutations, level, seed
+    n_permutations : int, default 10000
+    level : float, default 0.95
+    seed : int, default 0
         As in `slope_agreement`.
 
     Returns
@@ -350,7 +355,7 @@ def task_tests(trials: pd.DataFrame) -> pd.DataFrame:
     ...     }
     ... )
     >>> task_tests(table)["f"].round(3).tolist()
-    [18.0]
+    [12.7]
     """
     check_columns("trials", trials.columns, [*_LINE, "set_size", "rt_ms"])
     rows = []

@@ -18,7 +18,7 @@ from neurovis.core.checks import check_array, check_between
 
 FloatArray = NDArray[np.float64]
 
-# A sum of squares below this part of its scale is rounding error, not variance.
+# Deviations below this part of the values are rounding error, not variance.
 _ROUNDING = 1e-12
 
 
@@ -71,9 +71,9 @@ def percentile_interval(
 
     Examples
     --------
-    >>> low, high = percentile_interval(np.arange(101.0), level=0.9)
+    >>> low, high = percentile_interval(np.arange(101.0), level=0.5)
     >>> float(low), float(high)
-    (5.0, 95.0)
+    (25.0, 75.0)
     """
     check_between("level", level, low=0, high=1)
     values = np.array(draws, np.float64)
@@ -271,11 +271,10 @@ def pearson_r(x: ArrayLike, y: ArrayLike) -> FloatArray:
         )
     if a.shape[-1] < 2:
         return np.full(np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), np.nan)
-    deviations_a, norm_a = _deviations(a)
-    deviations_b, norm_b = _deviations(b)
-    with np.errstate(invalid="ignore"):
-        r = np.sum(deviations_a * deviations_b, axis=-1) / (norm_a * norm_b)
-    return np.clip(r, -1.0, 1.0)
+    deviations_a, squares_a = _deviations(a)
+    deviations_b, squares_b = _deviations(b)
+    products = np.sum(deviations_a * deviations_b, axis=-1)
+    return np.clip(products / np.sqrt(squares_a * squares_b), -1.0, 1.0)
 
 
 def spearman_r(x: ArrayLike, y: ArrayLike) -> FloatArray:
@@ -479,15 +478,15 @@ def permutation_test(
 
 
 def _deviations(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Deviations from the mean and their norm; NaN norm where constant."""
+    """Return deviations from the mean and their sum of squares; NaN if constant."""
     deviations = values - values.mean(axis=-1, keepdims=True)
-    norm = np.sqrt(np.sum(deviations**2, axis=-1))
-    scale = np.sqrt(np.sum(values**2, axis=-1))
-    return deviations, np.where(norm > _ROUNDING * scale, norm, np.nan)
+    squares = np.sum(deviations**2, axis=-1)
+    scale = np.sum(values**2, axis=-1)
+    return deviations, np.where(squares > _ROUNDING**2 * scale, squares, np.nan)
 
 
 def _units_by_group(unit: NDArray[Any], group: NDArray[Any]) -> list[NDArray[np.intp]]:
-    """Positions of the values of each unit: one array (n_units, length) a group."""
+    """Return the places of each unit: one array (n_units, length) a group."""
     places = []
     for kind in np.unique(group):
         inside = np.flatnonzero(group == kind)
@@ -505,7 +504,7 @@ def _units_by_group(unit: NDArray[Any], group: NDArray[Any]) -> list[NDArray[np.
 def _all_arrangements(
     places: list[NDArray[np.intp]], n: int, count: int
 ) -> NDArray[np.intp]:
-    """Every way to exchange units within groups, shape (count, n)."""
+    """Return every way to exchange units within groups, shape (count, n)."""
     order = np.tile(np.arange(n), (count, 1))
     choices = [list(itertools.permutations(range(len(p)))) for p in places]
     for i, choice in enumerate(itertools.product(*choices)):

@@ -237,7 +237,7 @@ def demo(
 
     check_option("name", name, ("all", *DEMOS))
     for each in DEMOS if name == "all" else [name]:
-        _say(f"demo {each}: {DEMOS[each].__doc__.splitlines()[0]}")
+        _say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
         page = DEMOS[each](out / each)
         _say(f"report {page}")
 

@@ -72,7 +72,7 @@ class ModelSpec:
     label : str, optional
         Name in tables; the model's by default.
     backbone, weights, preprocessing : str, optional
-        For networks, see `neurovis.adapters.trunks.load_trunk`.
+        For networks, see `neurovis.adapters.trunk_weights.load_trunk`.
 
     Raises
     ------
@@ -119,7 +119,7 @@ class ModelSpec:
         return searcher
 
 
-def search_rules(row: Mapping[str, Any]) -> SearchRules:
+def search_rules(row: Mapping[Any, Any]) -> SearchRules:
     """Return the rules of the published experiments for one display.
 
     Parameters
@@ -244,7 +244,7 @@ def _search_shard(
     code: str,
 ) -> pd.DataFrame:
     """Return the fixations of one shard, from the store when it is there."""
-    rules = search_rules(part.table.iloc[0])
+    rules = search_rules(part.table.iloc[0].to_dict())
 
     def compute() -> pd.DataFrame:
         displays = [search_trial(part, i) for i in range(len(part))]
@@ -289,12 +289,13 @@ def trial_table(
     groups = fixations.groupby("stimulus_id", sort=False)
     saccades = groups["fixation"].max().reindex(stimuli["stimulus_id"]).to_numpy()
     found = groups["found"].first().reindex(stimuli["stimulus_id"]).to_numpy(bool)
-    limits = [search_rules(row).max_saccades for _, row in stimuli.iterrows()]
+    rows = stimuli.to_dict("records")
+    limits = [search_rules(row).max_saccades for row in rows]
     # A target found with the very last saccade was not recorded (published rule).
     found = found & (saccades < np.array(limits))
     largest = [
         max(row["set_size"], *SEARCH_CONDITIONS[row["condition"]].set_sizes)
-        for _, row in stimuli.iterrows()
+        for row in rows
     ]
     n_fixations = np.where(found, saccades, largest)
     factors = [

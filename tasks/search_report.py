@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots import (
@@ -169,12 +170,19 @@ def _mark(run: SearchRun, model: str) -> str:
     return f"{model} (untrained)" if untrained else model
 
 
+def _figure_of(axes: Axes) -> Figure:
+    """Return the figure that holds axes of its own."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)  # axes-level plots make a plain one
+    return figure
+
+
 def _time_figure(run: SearchRun, experiment: int) -> tuple[str, ReportFigure]:
     axes = plot_rt_by_set_size(run.scores, experiment=experiment)
     is_here = run.scores["experiment"] == experiment
     name = run.scores.loc[is_here, "experiment_name"].iloc[0]
     item = ReportFigure(
-        axes.figure,
+        _figure_of(axes),
         alt=f"Reaction time against set size, experiment {experiment}: {name}",
         caption=f"Experiment {experiment}: {name}. Bars are 95 % intervals over "
         "trials.",
@@ -191,7 +199,7 @@ def _asymmetry_figures(
         (
             "asymmetry_mean",
             ReportFigure(
-                mean.figure,
+                _figure_of(mean),
                 alt="Mean asymmetry index of observers, people and published models",
                 caption="Mean asymmetry index over experiments; bars are 95 % "
                 "bootstrap intervals over trials. Published values: Gupta et al. 2021.",
@@ -200,7 +208,7 @@ def _asymmetry_figures(
         (
             "asymmetry_experiments",
             ReportFigure(
-                single.figure,
+                _figure_of(single),
                 alt="Asymmetry index of each experiment, observers beside people",
                 caption="Asymmetry index of each experiment. Where neither slope is "
                 "above 0 the index is undefined and nothing is drawn.",
@@ -215,7 +223,7 @@ def _slope_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
     for number, model in enumerate(run.trials["model"].unique(), 1):
         axes = plot_slope_scatter(run.scores, subject=model)
         item = ReportFigure(
-            axes.figure,
+            _figure_of(axes),
             alt=f"Search slopes of {_mark(run, model)} against those of people",
             caption=f"Slopes of {_mark(run, model)} against people's; lines join the "
             "two conditions of an experiment.",

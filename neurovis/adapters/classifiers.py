@@ -1,6 +1,6 @@
 """The small ImageNet networks exactly as trained, up to their 1000 logits.
 
-The trunks of `trunks.py` serve search, with "same" padding throughout; here stand
+The trunks of `trunk_weights` serve search, with "same" padding throughout; here stand
 the complete networks with their own padding: the check that weights are read right,
 and observers for recognition.
 """
@@ -13,15 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_0
 
-from neurovis.adapters.trunks import (
+from neurovis.adapters.trunk_weights import (
     DARKNET_TINY,
-    INPUT_FORMATS,
-    InputFormat,
     darknet_tiny_shapes,
     fold_batch_norm,
     squeezenet_shapes,
-    to_pixels,
 )
+from neurovis.adapters.trunks import INPUT_FORMATS, InputFormat, to_pixels
 from neurovis.adapters.weights import check_state_dict, read_state_dict
 from neurovis.core.checks import check_array, check_option
 
@@ -85,7 +83,7 @@ def load_classifier(backbone: str, weights: str) -> ImageClassifier:
     backbone : {"squeezenet1_0", "darknet_tiny"}
         Architecture.
     weights : str
-        Path of a ``.safetensors`` file with the layer names of `trunks`.
+        Path of a ``.safetensors`` file with the layer names of `trunk_weights`.
 
     Returns
     -------
@@ -116,9 +114,11 @@ def _squeezenet(state: Mapping[str, Tensor]) -> nn.Module:
         names[f"fire{fire}.squeeze1x1"] = f"features.{place}.squeeze"
         for kernel in ("1x1", "3x3"):
             names[f"fire{fire}.expand{kernel}"] = f"features.{place}.expand{kernel}"
-    network = squeezenet1_0(weights=None)
+    network: nn.Module = squeezenet1_0(weights=None)
     # The Caffe network pads its last 1x1 convolution; torchvision does not.
-    network.classifier[1].padding = (1, 1)
+    last = network.get_submodule("classifier.1")
+    assert isinstance(last, nn.Conv2d)
+    last.padding = (1, 1)
     network.load_state_dict(
         {
             f"{new}.{part}": state[f"{old}.{part}"]
@@ -126,7 +126,8 @@ def _squeezenet(state: Mapping[str, Tensor]) -> nn.Module:
             for part in ("weight", "bias")
         }
     )
-    return network.eval()
+    network.eval()
+    return network
 
 
 class _DarknetTiny(nn.Module):

@@ -10,7 +10,7 @@ The same code runs the published ablations (`VARIANTS`) and any trunk of `trunks
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurovis.adapters.eccentric_pooling import PoolKind, same_pool
-from neurovis.adapters.gaze_window import GazeWindow, full_pass, pooling_rules
+from neurovis.adapters.gaze_window import GazeWindow
 from neurovis.adapters.search_loop import SearchState, check_trials
 from neurovis.adapters.search_maps import (
     combine_maps,
@@ -27,7 +27,8 @@ from neurovis.adapters.search_maps import (
     sharpen_map,
     to_numpy,
 )
-from neurovis.adapters.trunks import Trunk, load_trunk
+from neurovis.adapters.trunk_weights import load_trunk
+from neurovis.adapters.trunks import Trunk, full_pass, pooling_rules
 from neurovis.core.checks import check_option
 from neurovis.core.device import exact_float32, in_batches, resolve
 from neurovis.core.types import Scanpath, SearchRules, SearchTrial
@@ -140,7 +141,7 @@ class EccNet:
     variant: Variant = VARIANTS["eccnet"]
     label: str | None = None
     device: str = "auto"
-    batch_size: int | str = "auto"
+    batch_size: int | Literal["auto"] = "auto"
     _windows: dict[tuple[int, int, float], GazeWindow] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -208,7 +209,11 @@ class EccNet:
             return [state.scanpath(self.name) for state in states]
 
         check_trials(trials, rules)
-        return in_batches(run, trials, size)
+        # A GPU holds a few copies of the first stage's map per trial.
+        side = 2 * (rules.eye_radius_px + MARGIN_PX)
+        return in_batches(
+            run, trials, size, item_bytes=side**2 * 1024, device=self.trunk.device
+        )
 
     def watch(
         self, trial: SearchTrial, rules: SearchRules
@@ -386,7 +391,7 @@ def load_eccnet(
     variant : str, default "eccnet"
         One of `VARIANTS`.
     backbone, weights, preprocessing
-        See `neurovis.adapters.trunks.load_trunk`.
+        See `neurovis.adapters.trunk_weights.load_trunk`.
     device : str, default "auto"
         Where to compute.
     label : str, optional

@@ -13,9 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from neurovis.adapters.eccentric_pooling import (
@@ -28,104 +26,23 @@ from neurovis.adapters.eccentric_pooling import (
     pool_touched,
     pooling_zones,
     same_pool,
-    stage_rule,
 )
-from neurovis.adapters.trunks import ConvLayer, Trunk
-
-Range = tuple[int, int]
-Box = tuple[Range, Range]
+from neurovis.adapters.map_parts import (
+    Box,
+    Patch,
+    Range,
+    content_boxes,
+    hull_patch,
+    layer_needs,
+    layer_touched,
+    pool_padded,
+    region,
+    zero_each,
+)
+from neurovis.adapters.trunks import ConvLayer, Trunk, pooling_rules
 
 # Stages up to this stride are position independent and run as one on each part.
 _EARLY_STRIDE = 4
-
-
-def content_boxes(image: NDArray[np.uint8], background: int, margin: int) -> list[Box]:
-    """Return boxes that together hold every pixel that is not background.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (H, W, 3)
-        Display.
-    background : int
-        Grey level of the surround.
-    margin : int
-        Context, in pixels on each side, that a part costs on top of its content:
-        boxes are merged where one larger box is cheaper.
-
-    Returns
-    -------
-    list of Box
-        Half-open row and column ranges; empty for a bare display.
-
-    Examples
-    --------
-    >>> image = np.full((20, 20, 3), 9, np.uint8)
-    >>> image[3:5, 4:9] = 0
-    >>> content_boxes(image, 9, margin=2)
-    [((3, 5), (4, 9))]
-    """
-    differs = (image != background).any(-1)
-    labels, n_parts = ndimage.label(differs, np.ones((3, 3)))
-    if n_parts == 0:
-        return []
-    boxes = np.array(
-        [
-            (rows.start, rows.stop, columns.start, columns.stop)
-            for rows, columns in ndimage.find_objects(labels)
-        ]
-    )
-
-    def cost(b: NDArray[np.int64]) -> NDArray[np.int64]:
-        height = b[..., 1] - b[..., 0] + 2 * margin
-        return height * (b[..., 3] - b[..., 2] + 2 * margin)
-
-    if len(boxes) > 64:  # texture: not worth the search
-        boxes = np.array([_hull(boxes)])
-    while len(boxes) > 1:
-        one, two = boxes[:, None], boxes[None]
-        union = np.where([True, False, True, False], np.minimum(one, two), 0)
-        union += np.where([False, True, False, True], np.maximum(one, two), 0)
-        saving = cost(one) + cost(two) - cost(union)
-        np.fill_diagonal(saving, -1)
-        best = int(saving.argmax())
-        i, j = divmod(best, len(boxes))
-        if saving[i, j] < 0:
-            break
-        merged = union[i, j]
-        boxes = np.vstack([np.delete(boxes, [i, j], 0), merged])
-    return [((int(a), int(b)), (int(c), int(d))) for a, b, c, d in boxes]
-
-
-def _hull(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-    low, high = boxes.min(0), boxes.max(0)
-    return np.array([low[0], high[1], low[2], high[3]])
-
-
-def _layer_touched(span: Range, layer: ConvLayer, side_out: int) -> Range:
-    """Return the outputs of a convolution that an input range can change."""
-    first = -((layer.halo - span[0]) // layer.stride)
-    last = (span[1] - 1 + layer.halo) // layer.stride + 1
-    return max(first, 0), min(last, side_out)
-
-
-def _layer_needs(span: Range, layer: ConvLayer) -> Range:
-    """Return the inputs that an output range needs, padding included."""
-    first = span[0] * layer.stride - layer.halo
-    return first, (span[1] - 1) * layer.stride + layer.halo + 1
-
-
-def _zero_outside(x: Tensor, corner: tuple[int, int], side: int) -> Tensor:
-    """Zero what lies outside the map: the next layer sees it as padding."""
-    height, width = x.shape[-2:]
-    if corner[0] < 0:
-        x[..., : -corner[0], :] = 0
-    if corner[1] < 0:
-        x[..., : -corner[1]] = 0
-    if corner[0] + height > side:
-        x[..., max(side - corner[0], 0) :, :] = 0
-    if corner[1] + width > side:
-        x[..., max(side - corner[1], 0) :] = 0
-    return x
 
 
 @dataclass(frozen=True)
@@ -322,7 +239,7 @@ class GazeWindow:
         self,
         images: Sequence[NDArray[np.uint8]],
         fixations: Sequence[tuple[int, int]],
-    ) -> list["Patch | None"]:
+    ) -> list[Patch | None]:
         """Output of the early stages wherever the display can change it."""
         jobs: list[tuple[int, Box]] = []
         for trial, (image, fixation) in enumerate(zip(images, fixations, strict=True)):
@@ -345,7 +262,7 @@ class GazeWindow:
             for (trial, (rows, columns)), out in zip(group, x, strict=True):
                 found[trial].append(Patch(out[None], (rows[0], columns[0])))
         base = self.surround.maps[0]
-        return [_hull_patch(base, parts) if parts else None for parts in found]
+        return [hull_patch(base, parts) if parts else None for parts in found]
 
     def _groups(self, jobs: list[tuple[int, Box]]) -> list[list[tuple[int, Box]]]:
         """Parts that run together: of one size on an accelerator, single on a CPU."""
@@ -378,7 +295,7 @@ class GazeWindow:
         for span in (rows, columns):
             for step, side_in, side_out in self._early_steps:
                 if isinstance(step, ConvLayer):
-                    span = _layer_touched(span, step, side_out)
+                    span = layer_touched(span, step, side_out)
                 else:
                     lead = lead_padding(side_in, step.window)
                     first = max((span[0] + lead - step.window) // 2 + 1, 0)
@@ -393,7 +310,7 @@ class GazeWindow:
         """Picture range that a range of early outputs needs."""
         for step, side_in, _ in reversed(self._early_steps):
             if isinstance(step, ConvLayer):
-                span = _layer_needs(span, step)
+                span = layer_needs(span, step)
             else:
                 first = 2 * span[0] - lead_padding(side_in, step.window)
                 span = first, first + 2 * (span[1] - span[0] - 1) + step.window
@@ -427,7 +344,7 @@ class GazeWindow:
     ) -> Tensor:
         """Run the early stages on parts of one size."""
         x = self.trunk.preprocess(torch.from_numpy(crops).to(self.trunk.device))
-        _zero_each(x, corners, self.side)
+        zero_each(x, corners, self.side)
         for step, side_in, side_out in self._early_steps:
             if isinstance(step, ConvLayer):
                 x = step(x)
@@ -439,15 +356,15 @@ class GazeWindow:
                     for r, c in corners
                 ]
             else:
-                x = _pool_padded(x, corners, side_in, step)
+                x = pool_padded(x, corners, side_in, step)
                 lead = lead_padding(side_in, step.window)
                 corners = [((r + lead) // 2, (c + lead) // 2) for r, c in corners]
-            _zero_each(x, corners, side_out)
+            zero_each(x, corners, side_out)
         return x
 
     def _late_patches(
-        self, stage: int, patches: list["Patch | None"]
-    ) -> list["Patch | None"]:
+        self, stage: int, patches: list[Patch | None]
+    ) -> list[Patch | None]:
         """Pool, then run a later stage wherever the display can change it."""
         rule, layers = self.rules[stage - 1], self.trunk.stages[stage]
         before = self.sides[stage - 1][-1]
@@ -461,13 +378,13 @@ class GazeWindow:
                 continue
             rows, columns = pool_touched(*patch.box, before, rule)
             reach = tuple(pool_reach(span, before, rule) for span in (rows, columns))
-            region = _region(base, [patch], *reach)
+            view = region(base, [patch], *reach)
             corner = (reach[0][0], reach[1][0])
-            part = pool_part(region, corner, before, rule, rows, columns)
+            part = pool_part(view, corner, before, rule, rows, columns)
             pooled[trial] = Patch(part, (rows[0], columns[0]))
             for number, layer in enumerate(layers):
-                rows = _layer_touched(rows, layer, sides[number + 1])
-                columns = _layer_touched(columns, layer, sides[number + 1])
+                rows = layer_touched(rows, layer, sides[number + 1])
+                columns = layer_touched(columns, layer, sides[number + 1])
             boxes[trial] = (rows, columns)
         if not boxes:
             return patches
@@ -480,19 +397,19 @@ class GazeWindow:
         for trial, box in boxes.items():
             first = [min(box[axis][0], sides[-1] - size[axis]) for axis in (0, 1)]
             spans = [(f - halo, f + n + halo) for f, n in zip(first, size, strict=True)]
-            inputs.append(_region(pooled_base, [pooled[trial]], *spans))
+            inputs.append(region(pooled_base, [pooled[trial]], *spans))
             corners.append((spans[0][0], spans[1][0]))
         x = torch.cat(inputs)
         for number, layer in enumerate(layers):
             x = layer(x)
             corners = [(r + layer.halo, c + layer.halo) for r, c in corners]
-            _zero_each(x, corners, sides[number + 1])
+            zero_each(x, corners, sides[number + 1])
         out: list[Patch | None] = [None] * len(patches)
         for row, trial in enumerate(boxes):
             out[trial] = Patch(x[row : row + 1], corners[row])
         return out
 
-    def _reduce(self, stage: int, patches: list["Patch | None"]) -> Tensor:
+    def _reduce(self, stage: int, patches: list[Patch | None]) -> Tensor:
         """Halve the output of a stage down to the last stage's resolution."""
         late = stage - self.early + 1
         base = self.surround.maps[late]
@@ -507,161 +424,10 @@ class GazeWindow:
                 (a // step * step, min(-(-b // step) * step, side))
                 for a, b in patch.box
             ]
-            x = _region(base, [patch], *spans)
+            x = region(base, [patch], *spans)
             for _ in range(halvings):
                 x = same_pool(x, 2, self.kind)
             row, column = spans[0][0] // step, spans[1][0] // step
             height, width = x.shape[-2:]
             out[trial, :, row : row + height, column : column + width] = x[0]
         return out
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A part of a map.
-
-    Parameters
-    ----------
-    x : Tensor, shape (1, C, h, w)
-        Values.
-    corner : tuple of int
-        Row and column of ``x[..., 0, 0]`` on the map.
-    """
-
-    x: Tensor
-    corner: tuple[int, int]
-
-    @property
-    def box(self) -> Box:
-        """Half-open ranges that the patch covers."""
-        (r, c), (h, w) = self.corner, self.x.shape[-2:]
-        return (r, r + h), (c, c + w)
-
-
-def _region(
-    base: Tensor, patches: Sequence[Patch], rows: Range, columns: Range
-) -> Tensor:
-    """Cut a region out of a map with patches pasted in, zero outside the map."""
-    side = base.shape[-1]
-    spans = [(max(a, 0), min(b, side)) for a, b in (rows, columns)]
-    inner = np.s_[..., spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]]
-    shape = (1, base.shape[1], rows[1] - rows[0], columns[1] - columns[0])
-    out = base.new_zeros(shape).contiguous(memory_format=torch.channels_last)
-    corner = (rows[0], columns[0])
-    sources = [(base[inner], (spans[0][0], spans[1][0]))]
-    sources += [(patch.x, patch.corner) for patch in patches]
-    for x, first in sources:
-        cut, paste = [], []
-        for axis, (lo, hi) in enumerate((rows, columns)):
-            a = max(first[axis], lo)
-            b = min(first[axis] + x.shape[axis - 2], hi)
-            cut.append(slice(a - first[axis], max(b, a) - first[axis]))
-            paste.append(slice(a - corner[axis], max(b, a) - corner[axis]))
-        out[..., paste[0], paste[1]] = x[..., cut[0], cut[1]]
-    return out
-
-
-def _hull_patch(base: Tensor, patches: Sequence[Patch]) -> Patch:
-    """Join patches of one map into one, the surround between them."""
-    if len(patches) == 1:
-        return patches[0]
-    boxes = [patch.box for patch in patches]
-    rows, columns = (
-        (min(b[axis][0] for b in boxes), max(b[axis][1] for b in boxes))
-        for axis in (0, 1)
-    )
-    return Patch(_region(base, patches, rows, columns), (rows[0], columns[0]))
-
-
-def _touches_border(x: Tensor, corner: tuple[int, int], side: int) -> bool:
-    ends = zip(corner, x.shape[-2:], strict=True)
-    return any(first < 0 or first + n > side for first, n in ends)
-
-
-def _zero_each(x: Tensor, corners: Sequence[tuple[int, int]], side: int) -> None:
-    for row, corner in enumerate(corners):
-        _zero_outside(x[row], corner, side)
-
-
-def _pool_padded(
-    x: Tensor, corners: Sequence[tuple[int, int]], side: int, rule: PoolingRule
-) -> Tensor:
-    """Pool parts that may reach over the border: padding counts in neither kind."""
-    k = rule.window
-    if rule.kind == "average":
-        pooled = F.avg_pool2d(x, k, 2)
-        for row, corner in enumerate(corners):
-            if _touches_border(x, corner, side):
-                inside = _zero_outside(x.new_ones(1, *x.shape[-2:]), corner, side)
-                pooled[row] /= F.avg_pool2d(inside, k, 2).clamp_min(1e-6)
-        return pooled
-    for row, corner in enumerate(corners):
-        if _touches_border(x, corner, side):
-            inside = _zero_outside(x.new_ones(1, *x.shape[-2:]), corner, side)
-            x[row].masked_fill_(inside == 0, -torch.inf)
-    return F.max_pool2d(x, k, 2)
-
-
-def pooling_rules(
-    trunk: Trunk,
-    *,
-    eccentric: bool = True,
-    kind: PoolKind = "average",
-    px_per_deg: float = 30.0,
-) -> tuple[PoolingRule, ...]:
-    """Return the rule of the pooling after each stage of a trunk.
-
-    Parameters
-    ----------
-    trunk : Trunk
-        Network.
-    eccentric : bool, default True
-        Whether windows grow with eccentricity.
-    kind : {"average", "max"}
-        What is taken of each window.
-    px_per_deg : float, default 30.0
-        Picture pixels per degree.
-
-    Returns
-    -------
-    tuple of PoolingRule
-        One per stage; the last one belongs to the target network.
-    """
-    return tuple(
-        stage_rule(
-            stride,
-            window=trunk.pool_window,
-            kind=kind,
-            eccentric=eccentric,
-            px_per_deg=px_per_deg,
-        )
-        for stride in trunk.strides
-    )
-
-
-def full_pass(
-    trunk: Trunk, images: Tensor, rules: Sequence[PoolingRule]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Run all stages on whole pictures, pooling around the picture centre.
-
-    Parameters
-    ----------
-    trunk : Trunk
-        Network.
-    images : Tensor of uint8, shape (B, H, W, 3)
-        Pictures on the trunk's device.
-    rules : sequence of PoolingRule
-        One per stage.
-
-    Returns
-    -------
-    tuple of list of Tensor
-        Output of each stage, and of the pooling after each stage.
-    """
-    stages, pooled = [], []
-    x = trunk.preprocess(images)
-    for stage, rule in enumerate(rules):
-        stages.append(trunk.run_stage(stage, x))
-        x = eccentric_pool(stages[-1], rule)
-        pooled.append(x)
-    return stages, pooled

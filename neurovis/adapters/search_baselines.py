@@ -236,13 +236,12 @@ def saliency_map(
     levels = _pyramid(padded.mean(-1))
     colour = _conspicuity(_pyramid(red - green))
     colour += _conspicuity(_pyramid(blue - (red + green) / 2))
-    orientation = sum(
-        _promote(_conspicuity([_oriented(level, angle) for level in levels]))
-        for angle in range(4)
-    )
-    parts = (_conspicuity(levels), colour, orientation)
-    total = sum(_promote(part) for part in parts) / 3
-    whole = _resize(total, padded.shape[:2])
+    orientation = np.zeros_like(colour)
+    for angle in range(4):
+        bars = [_oriented(level, angle) for level in levels]
+        orientation += _promote(_conspicuity(bars))
+    total = _promote(_conspicuity(levels)) + _promote(colour) + _promote(orientation)
+    whole = _resize(total / 3, padded.shape[:2])
     return whole[margin:-margin, margin:-margin]
 
 
@@ -264,7 +263,8 @@ def _oriented(values: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
     even, odd = np.cos(phase) * window, np.sin(phase) * window
     even -= window * (even.sum() / window.sum())
     filtered = [ndimage.convolve(values, k, mode="nearest") for k in (even, odd)]
-    return np.hypot(*filtered)
+    energy: NDArray[np.float64] = np.hypot(*filtered)
+    return energy
 
 
 def _conspicuity(levels: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -281,7 +281,10 @@ def _conspicuity(levels: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def _resize(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     factors = [n / m for n, m in zip(shape, values.shape, strict=True)]
-    return ndimage.zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+    resized: NDArray[np.float64] = ndimage.zoom(
+        values, factors, order=1, mode="nearest", grid_mode=True
+    )
+    return resized
 
 
 def _promote(values: NDArray[np.float64]) -> NDArray[np.float64]:

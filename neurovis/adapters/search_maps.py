@@ -138,7 +138,8 @@ def gaussian_kernel(size: int, sigma: float) -> NDArray[np.float64]:
     if sigma <= 0:
         sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
     taps = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
-    return taps / taps.sum()
+    kernel: NDArray[np.float64] = taps / taps.sum()
+    return kernel
 
 
 def gaussian_blur(
@@ -162,7 +163,8 @@ def gaussian_blur(
     """
     kernel = gaussian_kernel(size, sigma)
     rows = ndimage.correlate1d(values, kernel, 0, mode="mirror")
-    return ndimage.correlate1d(rows, kernel, 1, mode="mirror")
+    blurred: NDArray[np.float64] = ndimage.correlate1d(rows, kernel, 1, mode="mirror")
+    return blurred
 
 
 def sharpen_map(

@@ -261,9 +261,8 @@ def hash_state_dict(state: Mapping[str, Tensor]) -> str:
     """
     sha = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().resolve_conj().resolve_neg()
-        # A copy, because a single number is contiguous with any stride.
-        tensor = tensor.clone(memory_format=torch.contiguous_format)
+        # A fresh copy: strided, conjugate and negative views become plain bytes.
+        tensor = state[name].detach().cpu().clone(memory_format=torch.contiguous_format)
         head = [name, str(tensor.dtype), list(tensor.shape)]
         sha.update(json.dumps(head).encode())
         # bfloat16 has no NumPy form: hash raw bytes.

@@ -18,10 +18,10 @@ from neurovis.adapters.eccentric_pooling import (
     stage_rule,
 )
 from neurovis.adapters.eccnet import MARGIN_PX, EccNet, Variant
-from neurovis.adapters.gaze_window import full_pass, pooling_rules
 from neurovis.adapters.search_loop import fit_trial, items_fixated
 from neurovis.adapters.search_maps import enlarge_map, normalise_map, sharpen_map
-from neurovis.adapters.trunks import load_trunk
+from neurovis.adapters.trunk_weights import load_trunk
+from neurovis.adapters.trunks import full_pass, pooling_rules
 from neurovis.core.types import SearchRules, SearchTrial
 
 FAMILY = "eccnet"
@@ -37,8 +37,7 @@ def find_cases(folder):
     for path in sorted(p for p in folder.iterdir() if p.name != "README.md"):
         if path.is_dir() and (path / "meta.json").is_file():
             runs = json.loads((path / "meta.json").read_text())["runs"]
-            for model in runs:
-                cases.append((f"{path.name}/{model}", check_run, (path, model)))
+            cases += [(f"{path.name}/{m}", check_run, (path, m)) for m in runs]
             known = CASE_FILES | {f"{model}.npz" for model in runs}
             extra = sorted(p for p in path.iterdir() if p.name not in known)
             cases += [(f"{path.name}/{p.name}", check_unknown, (p,)) for p in extra]
