@@ -220,9 +220,13 @@ def bootstrap_slopes(
     Parameters
     ----------
     trials : DataFrame
+        As in `search_slopes`.
     by : sequence of str
+        As in `search_slopes`.
     value : str
+        As in `search_slopes`.
     n_bootstrap : int
+        As in `search_slopes`.
     seed : int
         As in `search_slopes`.
 

@@ -188,9 +188,13 @@ def render_report(
     Parameters
     ----------
     title : str
+        As in `write_report`.
     sections : sequence of Section
+        As in `write_report`.
     summary : str, optional
+        As in `write_report`.
     warnings : sequence of str, optional
+        As in `write_report`.
     provenance : mapping, optional
         As in `write_report`.
 

@@ -144,8 +144,11 @@ def mean_asymmetry_indices(
     Parameters
     ----------
     slopes : DataFrame
+        As in `asymmetry_indices`.
     human : DataFrame
+        As in `asymmetry_indices`.
     draws : ndarray of float64, shape (n_lines, n_bootstrap), optional
+        As in `asymmetry_indices`.
     level : float, default 0.95
         As in `asymmetry_indices`.
     undefined : {"zero", "nan"}, default "zero"
@@ -279,7 +282,9 @@ def rt_agreement(
     human : DataFrame
         Mean reaction times of people: `experiment`, `condition`, `set_size`, `rt_ms`.
     n_permutations : int, default 10000
+        As in `slope_agreement`.
     level : float, default 0.95
+        As in `slope_agreement`.
     seed : int, default 0
         As in `slope_agreement`.
 

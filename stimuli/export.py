@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neurovis.core.files import atomic_folder, write_json, write_png, write_text
+from neurovis.core.files import atomic_folder, write_json, write_text
+from neurovis.core.pictures import write_png
 from neurovis.core.types import PATH_COLUMNS, StimulusSet
 from stimuli.save import check_file_names, picture_hash
 

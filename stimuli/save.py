@@ -25,13 +25,12 @@ from neurovis.core.checks import check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     check_writable_folder,
-    read_image,
     read_json,
     sha256_bytes,
     write_bytes,
     write_json,
-    write_png,
 )
+from neurovis.core.pictures import read_image, write_png
 from neurovis.core.types import PATH_COLUMNS, StimulusSet, Viewing
 from stimuli.canvas import LazyPictures
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurovis.core.files import read_image
+from neurovis.core.pictures import read_image
 from neurovis.core.types import StimulusSet, Viewing
 from stimuli.export import export_bids, export_psychopy
 from stimuli.search_arrays import make_search_arrays
