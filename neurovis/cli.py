@@ -176,10 +176,9 @@ def run_search_asymmetry(
     ] = None,
 ) -> None:
     """Compare models with people in six search-asymmetry experiments."""
-    from tasks.search import load_search_run
     from tasks.search import run_search_asymmetry as run
     from tasks.search_config import search_options
-    from tasks.search_report import write_search_report
+    from tasks.search_report import finish_search_run
 
     options = search_options(
         config,
@@ -193,23 +192,8 @@ def run_search_asymmetry(
         jpeg=jpeg,
     )
     run(out=out, device=device, **options)
-    report = write_search_report(out)
-    finished = load_search_run(out)
-    _print_indices(finished.scores)
-    for note in finished.provenance.notes:
-        _say(f"note: {note}")
-    _say(f"report {report}")
-
-
-def _print_indices(scores: Any) -> None:
-    rows = scores[scores["metric"] == "mean_asymmetry_index"]
-    _say("mean asymmetry index (95 % interval)")
-    for _, row in rows.iterrows():
-        interval = ""
-        if row["ci_low"] == row["ci_low"]:
-            interval = f"  [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-        mark = "  untrained" if row["untrained"] is True else ""
-        _say(f"  {row['model']:<24}{row['value']:7.3f}{interval}{mark}")
+    for line in finish_search_run(out):
+        _say(line)
 
 
 @app.command()
@@ -217,9 +201,10 @@ def report(
     results: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:
     """Write the report of a finished run again."""
-    from tasks.search_report import write_search_report
+    from tasks.search_report import finish_search_run
 
-    _say(f"report {write_search_report(results)}")
+    for line in finish_search_run(results):
+        _say(line)
 
 
 @app.command()
@@ -238,8 +223,8 @@ def demo(
     check_option("name", name, ("all", *DEMOS))
     for each in DEMOS if name == "all" else [name]:
         _say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
-        page = DEMOS[each](out / each)
-        _say(f"report {page}")
+        for line in DEMOS[each](out / each):
+            _say(line)
 
 
 @data_app.command("list")
@@ -312,11 +297,12 @@ def main() -> None:
     """Run the command line; errors become one line and an exit code above 0."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "interrupted: run the same command again to resume where it stopped\n"
-        )
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code
+            sys.stderr.write(
+                "interrupted: run the same command again to resume where it stopped\n"
+            )
+        raise
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
         if "--verbose" in sys.argv:
             raise

@@ -249,6 +249,6 @@ SEARCH_CONDITIONS: Mapping[str, SearchCondition] = MappingProxyType(
 Experiments and first reports: 1 curvature, Wolfe, Yee & Friedman-Hill (1992,
 doi:10.1068/p210465); 2 shape from shading, Kleffner & Ramachandran (1992,
 doi:10.3758/BF03206757); 3 and 4 intersections, Wolfe & DiMase (2003,
-doi:10.1068/p3451); 5 and 6 orientation, Wolfe, Friedman-Hill, Stewart & O'Connell
+doi:10.1068/p3414); 5 and 6 orientation, Wolfe, Friedman-Hill, Stewart & O'Connell
 (1992, doi:10.1037/0096-1523.18.1.34).
 """

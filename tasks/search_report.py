@@ -108,6 +108,37 @@ def write_search_report(folder: str | Path) -> Path:
     )
 
 
+def finish_search_run(folder: str | Path) -> list[str]:
+    """Write the report of a run and tell the main figures in words.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of a finished run.
+
+    Returns
+    -------
+    list of str
+        Mean asymmetry indices, notes of provenance, and the path of the report.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no finished run.
+    """
+    report = write_search_report(folder)
+    run = load_search_run(folder)
+    lines = ["mean asymmetry index (95 % interval over trials; above 0: as people)"]
+    rows = run.scores[run.scores["metric"] == "mean_asymmetry_index"]
+    for row in rows.to_dict("records"):
+        model = row["model"] if row["model"] == "human" else _mark(run, row["model"])
+        interval = ""
+        if not np.isnan(row["ci_low"]):
+            interval = f"  [{row['ci_low']:6.3f}, {row['ci_high']:6.3f}]"
+        lines.append(f"  {model:<28}{row['value']:7.3f}{interval}")
+    return [*lines, f"report {report}"]
+
+
 def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 

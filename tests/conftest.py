@@ -6,6 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test measures time: a busy machine may be slow.
+settings.register_profile("neurovis", deadline=None)
+settings.load_profile("neurovis")
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -81,6 +81,8 @@ class GazeWindow:
         What is taken of each pooling window.
     px_per_deg : float, default 30.0
         Picture pixels per degree.
+    together : bool, optional
+        Run parts of one size in one batch; by default on accelerators only.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class GazeWindow:
         eccentric: bool = True,
         kind: PoolKind = "average",
         px_per_deg: float = 30.0,
+        together: bool | None = None,
     ) -> None:
         self.trunk = trunk
         self.side = side
         self.background = background
         self.kind = kind
+        self.together = trunk.device.type != "cpu" if together is None else together
         self.rules = pooling_rules(
             trunk, eccentric=eccentric, kind=kind, px_per_deg=px_per_deg
         )
@@ -265,8 +269,8 @@ class GazeWindow:
         return [hull_patch(base, parts) if parts else None for parts in found]
 
     def _groups(self, jobs: list[tuple[int, Box]]) -> list[list[tuple[int, Box]]]:
-        """Parts that run together: of one size on an accelerator, single on a CPU."""
-        if self.trunk.device.type == "cpu":
+        """Split parts into batches: of one size, or each its own."""
+        if not self.together:
             return [[job] for job in jobs]
         by_size: dict[tuple[int, int], list[tuple[int, Box]]] = {}
         for job in jobs:
@@ -289,8 +293,8 @@ class GazeWindow:
 
     def _early_box(self, rows: Range, columns: Range) -> Box:
         """Early outputs that a picture box can change."""
-        # Few distinct sizes let an accelerator run many parts at once.
-        unit = 1 if self.trunk.device.type == "cpu" else 8
+        # Few distinct sizes: many parts run at once.
+        unit = 8 if self.together else 1
         spans = []
         for span in (rows, columns):
             for step, side_in, side_out in self._early_steps:
