@@ -268,32 +268,58 @@ def pool_part(
         Pooled values, same dtype and memory format as `x`.
     """
     window = pooling_zones(side, rule).window[slice(*rows), slice(*columns)]
-    largest = int(window.max())
-    # Pad to the largest window on every side: the surplus falls outside each mask.
-    margin = [largest + 2] * 4
-    average = rule.kind == "average"
-    valid = F.pad(x.new_ones(1, 1, *x.shape[-2:]), margin)
-    x = F.pad(x, margin, value=0.0 if average else -torch.inf)
-    out: Tensor | None = None
-    for k in np.unique(window).tolist():
-        lead = lead_padding(side, k)
-        top = 2 * rows[0] - lead - corner[0] + margin[0]
-        left = 2 * columns[0] - lead - corner[1] + margin[0]
-        height = 2 * (rows[1] - rows[0] - 1) + k
-        width = 2 * (columns[1] - columns[0] - 1) + k
-        block = np.s_[..., top : top + height, left : left + width]
-        if average:
-            share = F.avg_pool2d(valid[block], k, 2)
-            pooled = F.avg_pool2d(x[block], k, 2) / share.clamp_min(1e-6)
-        else:
-            pooled = F.max_pool2d(x[block], k, 2)
-        if out is None:
-            out = pooled
-        else:
-            here = torch.from_numpy(window == k).to(x.device)
-            out = torch.where(here, pooled, out)
-    assert out is not None  # a part has at least one pixel
+    out = x.new_empty(*x.shape[:2], *window.shape)
+    out = out.contiguous(memory_format=torch.channels_last)
+    # Outer zones first: each window is pooled only on the box around its zone.
+    for k in np.unique(window)[::-1].tolist():
+        zone = window == k
+        box = [_extent(zone.any(axis)) for axis in (1, 0)]
+        (first_row, last_row), (first_column, last_column) = box
+        shift = lead_padding(side, k)
+        block = _pool_block(
+            x,
+            2 * (rows[0] + first_row) - shift - corner[0],
+            2 * (columns[0] + first_column) - shift - corner[1],
+            (last_row - first_row, last_column - first_column),
+            k,
+            rule.kind,
+        )
+        place = np.s_[first_row:last_row, first_column:last_column]
+        here = torch.from_numpy(zone[place]).to(x.device)
+        before = out[(..., *place)]
+        before.copy_(torch.where(here, block, before))
     return out
+
+
+def _extent(hit: NDArray[np.bool_]) -> tuple[int, int]:
+    """Half-open range from the first to the last true value."""
+    where = np.flatnonzero(hit)
+    return int(where[0]), int(where[-1]) + 1
+
+
+def _pool_block(
+    x: Tensor, top: int, left: int, shape: tuple[int, int], k: int, kind: PoolKind
+) -> Tensor:
+    """Pool a block with one window; what lies outside `x` does not count."""
+    height, width = (2 * (n - 1) + k for n in shape)
+    over = [
+        max(-left, 0),
+        max(left + width - x.shape[-1], 0),
+        max(-top, 0),
+        max(top + height - x.shape[-2], 0),
+    ]
+    rows = slice(max(top, 0), top + height)
+    columns = slice(max(left, 0), left + width)
+    block = x[..., rows, columns]
+    if kind == "max":
+        if any(over):
+            block = F.pad(block, over, value=-torch.inf)
+        return F.max_pool2d(block, k, 2)
+    if not any(over):
+        return F.avg_pool2d(block, k, 2)
+    valid = F.pad(x.new_ones(1, 1, *block.shape[-2:]), over)
+    share = F.avg_pool2d(valid, k, 2).clamp_min(1e-6)
+    return F.avg_pool2d(F.pad(block, over), k, 2) / share
 
 
 def pool_reach(

@@ -16,8 +16,7 @@ from neurovis.adapters.trunks import full_pass
 BACKGROUND = 27
 # The parts differ from the whole in the order of float32 sums only.
 OF_MAXIMUM = 1e-5
-# Below 4 degrees of fovea the windows would all be alike: few pixels per degree give
-# several rings on small windows.
+# So few that a small window reaches over the fovea and has several rings.
 PX_PER_DEG = 8.0
 TRUNKS = {
     "vgg16": "seeded:3/8",
