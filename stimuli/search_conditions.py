@@ -20,11 +20,13 @@ class SearchCondition:
         Name of the condition; it names the target.
     experiment : int
         Number of the experiment, 1..6; each has two conditions.
-    experiment_name, label : str
+    experiment_name : str
         Words for figures.
     paradigm : str
         Name of the paradigm in the published files ("lightning_dir" is meant to be
         the direction of lighting).
+    label : str
+        Name of the target in figures.
     set_sizes : tuple of int
         Published numbers of items.
     trials : int

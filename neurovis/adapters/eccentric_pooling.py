@@ -268,8 +268,12 @@ def pool_part(
         Pooled values, same dtype and memory format as `x`.
     """
     window = pooling_zones(side, rule).window[slice(*rows), slice(*columns)]
-    out = x.new_empty(*x.shape[:2], *window.shape)
-    out = out.contiguous(memory_format=torch.channels_last)
+    out = torch.empty(
+        (*x.shape[:2], *window.shape),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
     # Outer zones first: each window is pooled only on the box around its zone.
     for k in np.unique(window)[::-1].tolist():
         zone = window == k
@@ -316,10 +320,16 @@ def _pool_block(
             block = F.pad(block, over, value=-torch.inf)
         return F.max_pool2d(block, k, 2)
     if not any(over):
-        return F.avg_pool2d(block, k, 2)
+        return _average(block, k)
     valid = F.pad(x.new_ones(1, 1, *block.shape[-2:]), over)
     share = F.avg_pool2d(valid, k, 2).clamp_min(1e-6)
-    return F.avg_pool2d(F.pad(block, over), k, 2) / share
+    return _average(F.pad(block, over), k) / share
+
+
+def _average(x: Tensor, k: int) -> Tensor:
+    if k < 5:
+        return F.avg_pool2d(x, k, 2)
+    return F.avg_pool2d(F.avg_pool2d(x, (k, 1), (2, 1)), (1, k), (1, 2))
 
 
 def pool_reach(

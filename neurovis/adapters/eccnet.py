@@ -1,4 +1,4 @@
-"""eccNET: visual search with eccentricity-dependent features.
+"""The search model eccNET: features that depend on eccentricity.
 
 Gupta, Zhang, Wu, Wolfe & Kreiman (2021), "Visual Search Asymmetry: Deep Nets and
 Humans Share Similar Inherent Biases", NeurIPS, arXiv:2106.02953. At every fixation
@@ -35,6 +35,10 @@ from neurovis.core.types import Scanpath, SearchRules, SearchTrial
 
 # Strip around the reach of the eye that is seen but cannot be landed on.
 MARGIN_PX = 64
+# Places this close to the best, as a share of it, tie: the first in reading order
+# wins. Float32 sums agree to about this much, so that ties (two like items, a bare
+# display) resolve alike on every device and at every batch size.
+TIE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class EccNet:
     Trained: nothing here; the trunk brings its weights. Input: the display at 30
     pixels per degree; the window around a fixation has twice the reach of the eye
     plus 64 pixels on each side. Changes from the published code: the response to
-    the bare surround is computed once (equal up to float32 summation order).
+    the bare surround is computed once (equal up to float32 summation order), and
+    ties within `TIE` go to the first place in reading order.
 
     Parameters
     ----------
@@ -176,6 +181,7 @@ class EccNet:
             "weights": self.trunk.weights_hash,
             "pixels": asdict(self.trunk.pixels),
             "margin_px": MARGIN_PX,
+            "tie": TIE,
             "device": self.trunk.device.type,
         }
 
@@ -363,9 +369,10 @@ class EccNet:
         landing = enlarge_map(sharpened, side, rows, columns)
         landing -= sharpened.min()
         landing *= state.allowed[part]
-        best = int(landing.argmax()) if landing.size else 0
-        if landing.size and landing.flat[best] > 0:
-            row, column = divmod(best, landing.shape[1])
+        peak = landing.max(initial=0.0)
+        if peak > 0:
+            first = int((landing >= peak * (1 - TIE)).argmax())
+            row, column = divmod(first, landing.shape[1])
             winner = (row + part[0].start, column + part[1].start)
         else:  # nothing left: the corner of the window, as published
             winner = (fixation[0] - side // 2, fixation[1] - side // 2)
@@ -390,8 +397,11 @@ def load_eccnet(
     ----------
     variant : str, default "eccnet"
         One of `VARIANTS`.
-    backbone, weights, preprocessing
-        See `neurovis.adapters.trunk_weights.load_trunk`.
+    backbone, weights : str
+        Architecture, and where its weights come from; see
+        `neurovis.adapters.trunk_weights.load_trunk`.
+    preprocessing : str, optional
+        What pixels the weights expect, where a file does not tell; see there.
     device : str, default "auto"
         Where to compute.
     label : str, optional

@@ -32,6 +32,7 @@ from neurovis.adapters.map_parts import (
     Patch,
     Range,
     content_boxes,
+    empty_map,
     hull_patch,
     layer_needs,
     layer_touched,
@@ -420,7 +421,7 @@ class GazeWindow:
         halvings = self.halvings[stage]
         step, side = 2**halvings, self.sides[stage][-1]
         seen = self.surround.seen[list(self.halvings).index(stage)]
-        out = seen.repeat(len(patches), 1, 1, 1)
+        out = empty_map(seen, (len(patches), *seen.shape[1:])).copy_(seen)
         for trial, patch in enumerate(patches):
             if patch is None:
                 continue

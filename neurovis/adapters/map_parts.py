@@ -84,20 +84,63 @@ def _hull(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def layer_touched(span: Range, layer: ConvLayer, side_out: int) -> Range:
-    """Return the outputs of a convolution that an input range can change."""
+    """Return the outputs of a convolution that an input range can change.
+
+    Parameters
+    ----------
+    span : tuple of int
+        Half-open range of input rows (or columns).
+    layer : ConvLayer
+        The convolution.
+    side_out : int
+        Side of its whole output.
+
+    Returns
+    -------
+    tuple of int
+        Half-open range of outputs.
+    """
     first = -((layer.halo - span[0]) // layer.stride)
     last = (span[1] - 1 + layer.halo) // layer.stride + 1
     return max(first, 0), min(last, side_out)
 
 
 def layer_needs(span: Range, layer: ConvLayer) -> Range:
-    """Return the inputs that an output range needs, padding included."""
+    """Return the inputs that an output range needs, padding included.
+
+    Parameters
+    ----------
+    span : tuple of int
+        Half-open range of output rows (or columns).
+    layer : ConvLayer
+        The convolution.
+
+    Returns
+    -------
+    tuple of int
+        Half-open range of inputs; it may reach over the border.
+    """
     first = span[0] * layer.stride - layer.halo
     return first, (span[1] - 1) * layer.stride + layer.halo + 1
 
 
 def zero_outside(x: Tensor, corner: tuple[int, int], side: int) -> Tensor:
-    """Zero what lies outside the map: the next layer sees it as padding."""
+    """Zero what lies outside the map, in place: the next layer's padding.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., h, w)
+        A part of a map.
+    corner : tuple of int
+        Row and column of ``x[..., 0, 0]`` on the map.
+    side : int
+        Side of the whole map.
+
+    Returns
+    -------
+    Tensor, shape (..., h, w)
+        `x` itself.
+    """
     height, width = x.shape[-2:]
     if corner[0] < 0:
         x[..., : -corner[0], :] = 0
@@ -132,15 +175,52 @@ class Patch:
         return (r, r + h), (c, c + w)
 
 
+def empty_map(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Return a map of the dtype and device of another, channels-last, not filled.
+
+    Parameters
+    ----------
+    like : Tensor
+        Gives dtype and device.
+    shape : tuple of int
+        ``(B, C, h, w)``.
+
+    Returns
+    -------
+    Tensor, shape (B, C, h, w)
+        Memory with any content.
+    """
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
 def region(
     base: Tensor, patches: Sequence[Patch], rows: Range, columns: Range
 ) -> Tensor:
-    """Cut a region out of a map with patches pasted in, zero outside the map."""
+    """Cut a region out of a map with patches pasted in, zero outside the map.
+
+    Parameters
+    ----------
+    base : Tensor, shape (1, C, n, n)
+        The whole map.
+    patches : sequence of Patch
+        Parts that replace what `base` has there; a later one wins.
+    rows, columns : tuple of int
+        Half-open ranges wanted; they may reach over the border.
+
+    Returns
+    -------
+    Tensor, shape (1, C, n_rows, n_columns)
+        A new tensor in channels-last memory.
+    """
     side = base.shape[-1]
     spans = [(max(a, 0), min(b, side)) for a, b in (rows, columns)]
     inner = np.s_[..., spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]]
     shape = (1, base.shape[1], rows[1] - rows[0], columns[1] - columns[0])
-    out = base.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+    out = empty_map(base, shape)
+    if (rows, columns) != tuple(spans):
+        out.zero_()
     corner = (rows[0], columns[0])
     sources = [(base[inner], (spans[0][0], spans[1][0]))]
     sources += [(patch.x, patch.corner) for patch in patches]
@@ -156,7 +236,20 @@ def region(
 
 
 def hull_patch(base: Tensor, patches: Sequence[Patch]) -> Patch:
-    """Join patches of one map into one, the surround between them."""
+    """Join patches of one map into one, the surround between them.
+
+    Parameters
+    ----------
+    base : Tensor, shape (1, C, n, n)
+        The whole map, for what lies between the patches.
+    patches : sequence of Patch
+        At least one.
+
+    Returns
+    -------
+    Patch
+        The smallest rectangle that holds all of them.
+    """
     if len(patches) == 1:
         return patches[0]
     boxes = [patch.box for patch in patches]
@@ -173,7 +266,17 @@ def _touches_border(x: Tensor, corner: tuple[int, int], side: int) -> bool:
 
 
 def zero_each(x: Tensor, corners: Sequence[tuple[int, int]], side: int) -> None:
-    """Zero what lies outside the map in every part of a batch, in place."""
+    """Zero what lies outside the map in every part of a batch, in place.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, C, h, w)
+        Parts of one size.
+    corners : sequence of tuple of int
+        Row and column of ``x[i, ..., 0, 0]`` on its map, one per part.
+    side : int
+        Side of the whole map.
+    """
     for row, corner in enumerate(corners):
         zero_outside(x[row], corner, side)
 
@@ -181,7 +284,24 @@ def zero_each(x: Tensor, corners: Sequence[tuple[int, int]], side: int) -> None:
 def pool_padded(
     x: Tensor, corners: Sequence[tuple[int, int]], side: int, rule: PoolingRule
 ) -> Tensor:
-    """Pool parts that may reach over the border: padding counts in neither kind."""
+    """Pool parts that may reach over the border: padding counts in neither kind.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, C, h, w)
+        Parts of one size, zero outside the map; with "max" they are changed there.
+    corners : sequence of tuple of int
+        Row and column of ``x[i, ..., 0, 0]`` on its map, one per part.
+    side : int
+        Side of the whole map.
+    rule : PoolingRule
+        Kind and window; the window must be the same everywhere.
+
+    Returns
+    -------
+    Tensor, shape (B, C, ceil((h - k + 1) / 2), ceil((w - k + 1) / 2))
+        Pooled parts, for a window of k.
+    """
     k = rule.window
     if rule.kind == "average":
         pooled = F.avg_pool2d(x, k, 2)

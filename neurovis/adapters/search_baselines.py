@@ -33,6 +33,8 @@ class ChanceSearcher:
     ----------
     name : str, default "chance"
         Name in tables.
+    notes : tuple of str, default ()
+        What a reader must know.
     """
 
     name: str = "chance"
@@ -88,6 +90,8 @@ class PixelMatchSearcher:
     ----------
     name : str, default "pixel-match"
         Name in tables.
+    notes : tuple of str, default ()
+        What a reader must know.
     """
 
     name: str = "pixel-match"
@@ -136,6 +140,8 @@ class SaliencySearcher:
     ----------
     name : str, default "saliency"
         Name in tables.
+    notes : tuple of str, default ()
+        What a reader must know.
     """
 
     name: str = "saliency"

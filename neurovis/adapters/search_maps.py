@@ -43,9 +43,9 @@ def match_map(features: Tensor, target: Tensor) -> Tensor:
         the larger padding at the end.
     """
     height, width = target.shape[-2:]
-    top, left = (height - 1) // 2, (width - 1) // 2
-    padded = F.pad(features, [left, width - 1 - left, top, height - 1 - top])
-    return F.conv2d(padded[None], target[None])[0, 0]
+    matched = F.conv2d(features[None], target[None], padding=(height // 2, width // 2))
+    # An even kernel was padded by one too many at the start.
+    return matched[0, 0, -features.shape[-2] :, -features.shape[-1] :]
 
 
 def normalise_map(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -217,9 +217,10 @@ def enlargement(
         raise ValueError(f"`n_out` must be at least n_in={n_in}; got {n_out}.")
     scale = n_out / n_in
     x = np.arange(*(part or (0, n_out)))
-    first = np.floor(x * (n_in / n_out)).astype(np.int64)
-    share = (x + 1) - (first + 1) * scale
-    share = np.where(share <= 0, 0.0, share - np.floor(share))
+    # Rounded as in OpenCV: it decides which cell a pixel on a border belongs to.
+    first = np.floor(x * (1 / scale)).astype(np.int64)
+    share = ((x + 1) - (first + 1) * scale).astype(np.float32)
+    share = np.where(share <= 0, 0.0, share - np.floor(share)).astype(np.float64)
     last = first >= n_in - 1
     first[last] = n_in - 1
     share[last] = 0.0

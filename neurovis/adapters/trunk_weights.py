@@ -9,6 +9,7 @@ ceil-mode pooling in SqueezeNet): inside a display features agree up to a shift 
 sampling by one or two pixels; `classifiers` has the exact networks.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from neurovis.adapters.weights import (
     read_state_dict,
     timm_state_dict,
 )
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_path
 
 VGG16_WIDTHS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 # Width and kernel of convolutions 1..15, by stage.
@@ -253,7 +254,7 @@ def _vgg16_state(
     if weights.startswith("timm:"):
         state = timm_state_dict(weights.removeprefix("timm:"))
         return _torchvision_to_keras(state), preprocessing or "imagenet"
-    state = read_state_dict(weights)
+    state = read_state_dict(check_path("weights", weights))
     if any(name.startswith("features.") for name in state):
         if preprocessing is None:
             raise ValueError(
@@ -341,7 +342,8 @@ def load_trunk(
                 f"`weights` for {backbone} must be 'seeded:N' or the path of a "
                 f".safetensors file; got {weights!r}."
             )
-        state = {n: v.float() for n, v in read_state_dict(weights).items()}
+        path = check_path("weights", weights)
+        state = {n: v.float() for n, v in read_state_dict(path).items()}
         check_state_dict(state, shapes, weights)
     build = {
         "vgg16": _vgg16_stages,
@@ -361,10 +363,10 @@ def load_trunk(
 
 
 def _parse_seeded(weights: str) -> tuple[int, int]:
-    text, _, divisor = weights.removeprefix("seeded:").partition("/")
-    if not text.isdigit() or (divisor and divisor not in {"1", "2", "4", "8", "16"}):
+    found = re.fullmatch(r"seeded:(\d{1,9})(?:/(1|2|4|8|16))?", weights, re.ASCII)
+    if found is None:
         raise ValueError(
-            "`weights` must look like 'seeded:0' or 'seeded:0/8' (divisor 1, 2, 4, "
-            f"8 or 16); got {weights!r}."
+            "`weights` must look like 'seeded:0' or 'seeded:0/8' (at most nine "
+            f"digits; divisor 1, 2, 4, 8 or 16); got {weights!r}."
         )
-    return int(text), int(divisor or 1)
+    return int(found[1]), int(found[2] or 1)

@@ -67,11 +67,8 @@ def one_pixel():
 def embed(window, image, fixation):
     """The window around a fixation as one picture."""
     half = window.side // 2
-    padded = np.full(
-        tuple(n + 2 * window.side for n in image.shape[:2]) + (3,),
-        window.background,
-        np.uint8,
-    )
+    height, width = (n + 2 * window.side for n in image.shape[:2])
+    padded = np.full((height, width, 3), window.background, np.uint8)
     rows, columns = (slice(window.side, window.side + n) for n in image.shape[:2])
     padded[rows, columns] = image
     top, left = (window.side + f - half for f in fixation)

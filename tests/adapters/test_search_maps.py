@@ -91,7 +91,15 @@ def test_sharpening_leaves_a_constant_map_and_raises_a_peak():
 def test_enlarging_is_that_of_opencv(n_in, n_out):
     x = draw(n_in, n_in)
     expected = cv2.resize(x, (n_out, n_out), interpolation=cv2.INTER_AREA)
-    # OpenCV keeps the shares of a blend in float32.
+    np.testing.assert_allclose(enlarge_map(x, n_out), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_in", "n_out"), [(15, 185), (21, 330), (10, 148), (14, 58), (20, 332), (22, 50)]
+)
+def test_pixels_on_a_border_of_cells_fall_as_in_opencv(n_in, n_out):
+    x = draw(n_in, n_in)
+    expected = cv2.resize(x, (n_out, n_out), interpolation=cv2.INTER_AREA)
     np.testing.assert_allclose(enlarge_map(x, n_out), expected, atol=1e-6)
 
 
@@ -101,7 +109,7 @@ def test_enlarging_any_map_is_that_of_opencv(n_in, more):
     x = draw(n_in, n_in, seed=n_in)
     n_out = n_in + more
     expected = cv2.resize(x, (n_out, n_out), interpolation=cv2.INTER_AREA)
-    np.testing.assert_allclose(enlarge_map(x, n_out), expected, atol=1e-5)
+    np.testing.assert_allclose(enlarge_map(x, n_out), expected, atol=1e-6)
 
 
 @settings(max_examples=60)
