@@ -20,7 +20,8 @@ from neurovis.core.checks import check_columns
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of observers, in their order in the table; used again after the sixth."""
 
-MARKERS = ("o", "s", "^", "v", "P", "X")
+# One more than colours: no two of the first forty observers look alike.
+MARKERS = ("o", "s", "^", "v", "P", "X", "p")
 HUMAN_COLOUR = "#1A1A1A"
 HUMAN_MODEL = "human"
 GREY = "#6B6B6B"

@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
     "abort_on_example_error": True,
+    "capture_repr": (),
     "download_all_examples": False,
     "min_reported_time": 0,
     "remove_config_comments": True,
@@ -56,11 +57,13 @@ html_title = f"neurovis {release}"
 html_static_path = ["_static"]
 html_css_files = ["neurovis.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_theme_options = {
     "article_header_start": [],
     "footer_start": ["copyright"],
     "footer_end": [],
+    "header_links_before_dropdown": 7,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

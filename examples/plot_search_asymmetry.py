@@ -82,8 +82,8 @@ print(scores.loc[rows, columns].round(1))
 # One figure for the whole experiment: where the model looked, and how its reaction
 # times grow. Fixation 0 is given; the green box is where a landing counts as found.
 
-figure = plt.figure(figsize=(11, 4.4), layout="constrained")
-panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
+figure = plt.figure(figsize=(9.2, 4.1), layout="constrained")
+panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
 for index, axes in zip(shown, panels[:2], strict=True):
     row = stimuli.table.iloc[index]
     path = responses.scanpaths
@@ -94,7 +94,7 @@ for index, axes in zip(shown, panels[:2], strict=True):
         path[path["subject"] == "eccnet"],
         target_box=box,
         px_per_deg=row["px_per_deg"],
-        title=f"eccnet (untrained): {words[row['condition']]}",
+        title=f"Untrained: {words[row['condition']]}",
         ax=axes,
     )
 plot_rt_by_set_size(scores, experiment=2, ax=panels[2])
@@ -111,5 +111,4 @@ plt.show()
 # %%
 # **What you should see:** people answer within a second and need about 4 ms per item in
 # the easy condition against 24 ms in the hard one; the untrained network and chance
-# need seconds when there are many items, with intervals too wide to call either
-# condition the harder one.
+# need seconds when there are many items, with the wide intervals of few trials.

@@ -113,8 +113,6 @@ class ModelSpec:
         options = {k: v for k, v in asdict(self).items() if v and k != "name"}
         if self.name in NETWORKS:
             options["device"] = device
-        elif "label" in options:
-            options["name"] = options.pop("label")
         searcher: Searcher = load_model(self.name, **options)
         return searcher
 
@@ -204,12 +202,7 @@ def run_searches(
     ValueError
         If two observers share a name.
     """
-    names = [searcher.name for searcher in searchers]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ValueError(
-            f"Two models are called {sorted(repeated)[0]!r}: give each a `label`."
-        )
+    _check_names(searchers)
     trials, fixations = [], []
     bar = progress(len(stimuli) * len(searchers), "searching", unit="trial")
     code = code_fingerprint()
@@ -228,12 +221,25 @@ def run_searches(
     )
 
 
+def _check_names(searchers: Sequence[Searcher]) -> None:
+    names = [searcher.name for searcher in searchers]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(
+            f"Two models are called {sorted(repeated)[0]!r}: give each a `label`."
+        )
+
+
 def _shards(table: pd.DataFrame) -> Iterator[list[int]]:
-    """Split the rows into runs of one condition, in order."""
-    for condition in table["condition"].unique():
-        rows = np.flatnonzero(table["condition"] == condition)
-        for start in range(0, len(rows), TRIALS_PER_SHARD):
-            yield [int(row) for row in rows[start : start + TRIALS_PER_SHARD]]
+    """Split the rows, in order, into runs of one condition under one set of rules."""
+    rows = table.to_dict("records")
+    kinds = [(row["condition"], search_rules(row)) for row in rows]
+    start = 0
+    for end in range(1, len(rows) + 1):
+        full = end - start == TRIALS_PER_SHARD
+        if full or end == len(rows) or kinds[end] != kinds[start]:
+            yield list(range(start, end))
+            start = end
 
 
 def _search_shard(
@@ -390,6 +396,7 @@ def run_search_asymmetry(
     }
     stimuli = make_run_stimuli(arguments)
     searchers = [spec.load(device) for spec in specs]
+    _check_names(searchers)
     out = check_writable_folder(out)
     _check_same_run(out, arguments)
     responses = run_searches(searchers, stimuli, seed=seed, store=Store(out / "parts"))

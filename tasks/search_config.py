@@ -92,6 +92,8 @@ def _read(path: Path) -> dict[str, Any]:
     for spec in specs:
         if "name" not in spec:
             raise ValueError(f"{path}: a [[models]] table lacks `name`.")
-        for key in spec:
+        for key, value in spec.items():
             check_option(f"[[models]] entry of {path}", key, _MODEL_OPTIONS)
+            if not isinstance(value, str):
+                raise ValueError(f"{path}: `{key}` of a model cannot be {value!r}.")
     return values

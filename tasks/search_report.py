@@ -22,6 +22,8 @@ from tasks.search import SearchRun, load_search_run, make_run_stimuli
 
 # Observers whose scanpaths are drawn: more make a report nobody scrolls.
 MAX_SHOWN = 2
+# Observers in one figure of reaction times.
+MAX_LINES = 6
 _QUESTION = """\
 Some targets are found at once among many distractors, others only slowly, and \
 swapping target and distractor can change which: people find a tilted line among \
@@ -62,7 +64,12 @@ def write_search_report(folder: str | Path) -> Path:
     published = load_published_asymmetry()
     displays = _display_figures(run)
     experiments = sorted(int(e) for e in run.scores["experiment"].dropna().unique())
-    times = [_time_figure(run, experiment) for experiment in experiments]
+    groups = _groups(run)
+    times = [
+        _time_figure(run, experiment, number, models)
+        for number, models in enumerate(groups, 1)
+        for experiment in experiments
+    ]
     asymmetry = _asymmetry_figures(run, published)
     slopes = _slope_figures(run)
     for name, item in [*displays, *times, *asymmetry, *slopes]:
@@ -167,7 +174,7 @@ def _display_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
                 run.fixations[is_path],
                 target_box=row[[f"area_{e}_px" for e in _EDGES]].to_numpy(float),
                 px_per_deg=float(row["px_per_deg"]),
-                title=f"{row['experiment_name']}\n{row['label']}, n={row['set_size']}",
+                title=f"{row['experiment']}. {row['label']}, n={row['set_size']}",
                 ax=axes,
             )
         for axes in grid[len(chosen) :]:
@@ -208,17 +215,29 @@ def _figure_of(axes: Axes) -> Figure:
     return figure
 
 
-def _time_figure(run: SearchRun, experiment: int) -> tuple[str, ReportFigure]:
-    axes = plot_rt_by_set_size(run.scores, experiment=experiment)
+def _groups(run: SearchRun) -> list[list[str]]:
+    """Split many observers into figures that can be read."""
+    names = list(run.trials["model"].unique())
+    n_groups = -(-len(names) // MAX_LINES)
+    size = -(-len(names) // n_groups)
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def _time_figure(
+    run: SearchRun, experiment: int, number: int, models: list[str]
+) -> tuple[str, ReportFigure]:
+    scores = run.scores[run.scores["model"].isin(["human", *models])]
+    axes = plot_rt_by_set_size(scores, experiment=experiment)
     is_here = run.scores["experiment"] == experiment
     name = run.scores.loc[is_here, "experiment_name"].iloc[0]
     item = ReportFigure(
         _figure_of(axes),
-        alt=f"Reaction time against set size, experiment {experiment}: {name}",
-        caption=f"Experiment {experiment}: {name}. Bars are 95 % intervals over "
-        "trials.",
+        alt=f"Reaction time against set size, experiment {experiment}, {name}: "
+        f"{', '.join(models)} and people",
+        caption=f"Experiment {experiment}: {name}. {', '.join(models)}, and people. "
+        "Bars are 95 % intervals over trials.",
     )
-    return f"rt_experiment_{experiment}", item
+    return f"rt_experiment_{experiment}_{number}", item
 
 
 def _asymmetry_figures(

@@ -6,7 +6,7 @@ from typing import Any
 from neurovis.core.checks import check_option
 
 _ECCNET = ("neurovis.adapters.eccnet", "load_eccnet")
-_BASELINES = "neurovis.adapters.search_baselines"
+_BASELINE = ("neurovis.adapters.search_baselines", "load_baseline")
 MODELS = {
     "eccnet": _ECCNET,
     "eccnet-18-17": _ECCNET,
@@ -14,13 +14,13 @@ MODELS = {
     "eccnet-rot90": _ECCNET,
     "eccnet-mnist": _ECCNET,
     "ivsn": _ECCNET,
-    "chance": (_BASELINES, "ChanceSearcher"),
-    "pixel-match": (_BASELINES, "PixelMatchSearcher"),
-    "saliency": (_BASELINES, "SaliencySearcher"),
+    "chance": _BASELINE,
+    "pixel-match": _BASELINE,
+    "saliency": _BASELINE,
 }
 
 
-def load_model(name: str, **options: Any) -> Any:
+def load_model(name: str, /, **options: Any) -> Any:
     """Build a model by name.
 
     Parameters
@@ -50,7 +50,4 @@ def load_model(name: str, **options: Any) -> Any:
     """
     check_option("model", name, tuple(MODELS))
     module, constructor = MODELS[name]
-    build = getattr(import_module(module), constructor)
-    if (module, constructor) == _ECCNET:
-        return build(name, **options)
-    return build(**options)
+    return getattr(import_module(module), constructor)(name, **options)

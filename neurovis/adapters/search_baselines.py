@@ -18,6 +18,7 @@ from neurovis.adapters.search_loop import (
     search_by_priority,
 )
 from neurovis.adapters.search_maps import gaussian_blur
+from neurovis.core.checks import check_option
 from neurovis.core.rng import generator
 from neurovis.core.types import Scanpath, SearchRules, SearchTrial
 
@@ -33,8 +34,6 @@ class ChanceSearcher:
     ----------
     name : str, default "chance"
         Name in tables.
-    notes : tuple of str, default ()
-        What a reader must know.
     """
 
     name: str = "chance"
@@ -83,24 +82,26 @@ class ChanceSearcher:
 
 
 @dataclass(frozen=True)
-class PixelMatchSearcher:
-    """Looks where the pixels correlate most with the picture of the target.
+class PrioritySearcher:
+    """Visits the places of one fixed map, best first.
 
     Parameters
     ----------
-    name : str, default "pixel-match"
+    kind : {"pixel-match", "saliency"}
+        Map: correlation of the pixels with the picture of the target, or bottom-up
+        saliency, whatever the target.
+    name : str
         Name in tables.
-    notes : tuple of str, default ()
-        What a reader must know.
     """
 
-    name: str = "pixel-match"
+    kind: str
+    name: str
     notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, str]:
         """All that its responses depend on besides display, rules and seed."""
-        return {"observer": "pixel-match"}
+        return {"observer": self.kind}
 
     def search(
         self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
@@ -114,7 +115,7 @@ class PixelMatchSearcher:
         rules : SearchRules
             Rules of the experiment.
         seed : int
-            Not used.
+            Not used: the maps are deterministic.
 
         Returns
         -------
@@ -124,62 +125,48 @@ class PixelMatchSearcher:
         check_trials(trials, rules)
         return [
             search_by_priority(
-                SearchState(trial, rules),
-                pixel_match_map(trial.image, trial.target),
-                self.name,
+                SearchState(trial, rules), self._priority(trial, rules), self.name
             )
             for trial in trials
         ]
 
+    def _priority(self, trial: SearchTrial, rules: SearchRules) -> NDArray[np.float64]:
+        if self.kind == "pixel-match":
+            return pixel_match_map(trial.image, trial.target)
+        return saliency_map(trial.image, background=rules.background)
 
-@dataclass(frozen=True)
-class SaliencySearcher:
-    """Looks at the most salient place, whatever the target.
+
+def load_baseline(
+    kind: str, *, label: str | None = None
+) -> ChanceSearcher | PrioritySearcher:
+    """Build an observer without a network.
 
     Parameters
     ----------
-    name : str, default "saliency"
-        Name in tables.
-    notes : tuple of str, default ()
-        What a reader must know.
+    kind : {"chance", "pixel-match", "saliency"}
+        Which.
+    label : str, optional
+        Name in tables; the kind by default.
+
+    Returns
+    -------
+    ChanceSearcher or PrioritySearcher
+        Ready to search.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+
+    Examples
+    --------
+    >>> load_baseline("saliency").name
+    'saliency'
     """
-
-    name: str = "saliency"
-    notes: tuple[str, ...] = ()
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """All that its responses depend on besides display, rules and seed."""
-        return {"observer": "saliency"}
-
-    def search(
-        self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
-    ) -> list[Scanpath]:
-        """Search every display.
-
-        Parameters
-        ----------
-        trials : sequence of SearchTrial
-            Displays.
-        rules : SearchRules
-            Rules of the experiment.
-        seed : int
-            Not used.
-
-        Returns
-        -------
-        list of Scanpath
-            One per trial.
-        """
-        check_trials(trials, rules)
-        return [
-            search_by_priority(
-                SearchState(trial, rules),
-                saliency_map(trial.image, background=rules.background),
-                self.name,
-            )
-            for trial in trials
-        ]
+    check_option("kind", kind, ("chance", "pixel-match", "saliency"))
+    if kind == "chance":
+        return ChanceSearcher(label or kind)
+    return PrioritySearcher(kind, label or kind)
 
 
 def pixel_match_map(

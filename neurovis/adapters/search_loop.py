@@ -58,13 +58,14 @@ class SearchState:
         bool
             False when the trial is over.
         """
-        if not self.done and len(self.fixations) > self.rules.max_saccades:
-            self.done = True
-        if not self.done and self.trial.item_areas is None:
+        without_items = self.trial.item_areas is None
+        if not self.done and without_items:
             self.found = self.done = self._on_target()
-            if not self.done:
-                square = _square(self.fixations[-1], self.rules.tolerance_px)
-                self.allowed[square] = 0
+        if len(self.fixations) > self.rules.max_saccades:
+            self.done = True
+        if not self.done and without_items:
+            square = _square(self.fixations[-1], self.rules.tolerance_px)
+            self.allowed[square] = 0
         return not self.done
 
     def reachable(self) -> tuple[slice, slice]:

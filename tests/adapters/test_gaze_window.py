@@ -188,6 +188,19 @@ def test_what_is_seen_of_many_equals_one_by_one(window):
         assert_close([x[row] for x in many], window.see(image, fixation))
 
 
+@pytest.mark.parametrize("name", TRUNKS)
+def test_parts_that_run_together_see_the_same(trunks, name):
+    # As on an accelerator: parts are grown to common sizes and batched.
+    window = GazeWindow(
+        trunks[name], 140, BACKGROUND, px_per_deg=PX_PER_DEG, together=True
+    )
+    images = [items(), one_pixel(), items(150, 160), bare(9, 9), items()]
+    fixations = [(0, 71), (31, 17), (75, 80), (4, 4), (59, 0)]
+    many = window.see_many(images, fixations)
+    for row, (image, fixation) in enumerate(zip(images, fixations, strict=True)):
+        assert_close([x[row] for x in many], whole(window, image, fixation))
+
+
 def test_looking_changes_neither_display_nor_surround(window):
     image = items()
     before = image.copy()
