@@ -30,7 +30,24 @@ EXTRA_COLUMNS = (
 )
 """Columns of `search_scores` after those of every score table."""
 
-TASK = "search_asymmetry"
+TASK = "search-asymmetry"
+UNITS = {
+    "mean_rt_ms": "ms",
+    "mean_fixations": "fixations",
+    "found_rate": "share",
+    "slope_ms_per_item": "ms/item",
+    "intercept_ms": "ms",
+    "task_f": "F",
+    "asymmetry_index": "index",
+    "mean_asymmetry_index": "index",
+    "slope_pearson_r": "r",
+    "slope_spearman_r": "r",
+    "slope_rmse_ms_per_item": "ms/item",
+    "rt_pearson_r": "r",
+    "rt_rmse_ms": "ms",
+}
+"""Unit of each metric."""
+
 HUMAN_MODEL = "human"
 HUMAN_SUBJECT = "human mean"
 
@@ -65,7 +82,7 @@ def search_scores(
     human : DataFrame
         Mean reaction times of people: `experiment`, `experiment_name`, `condition`,
         `label`, `set_size`, `rt_ms`.
-    stimuli : str, default "search_asymmetry"
+    stimuli : str, default "search-asymmetry"
         Name of the stimulus set.
     n_bootstrap : int, default 1000
         Resamples of trials; 0 gives no intervals for means, slopes and indices.
@@ -327,6 +344,8 @@ def _complete(table: pd.DataFrame, stimuli: str, seed: int) -> pd.DataFrame:
         ceiling_high=np.nan,
         value_over_ceiling=np.nan,
         seed=seed,
+        unit=[UNITS[metric] for metric in table["metric"]],
+        ceiling_kind=pd.array([None] * len(table), dtype="str"),
         note=note + separator + _NO_CEILING + untrained,
         experiment=table["experiment"].astype("Int64"),
         set_size=table["set_size"].astype("Int64"),

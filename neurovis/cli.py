@@ -93,6 +93,12 @@ def stimuli_search_asymmetry(
     jitter_deg: Annotated[
         float | None, typer.Option(help="Random shift of items in degrees.")
     ] = None,
+    foreground: Annotated[
+        str | None, typer.Option(help="Grey level 0..255 or #rrggbb (smooth).")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="Grey level 0..255 or #rrggbb (smooth).")
+    ] = None,
     export: Annotated[
         list[Export] | None, typer.Option(help="Also write this form; repeatable.")
     ] = None,
@@ -116,6 +122,8 @@ def stimuli_search_asymmetry(
         item_deg=item_deg,
         eccentricity_deg=eccentricity_deg,
         jitter_deg=jitter_deg,
+        foreground=_colour("foreground", foreground),
+        background=_colour("background", background),
     )
     save_stimuli(stimuli, out, overwrite=overwrite)
     writers: dict[Export, Callable[..., Any]] = {
@@ -126,6 +134,20 @@ def stimuli_search_asymmetry(
         writers[form](stimuli, out / form.value)
     _say(f"{len(stimuli)} stimuli in {out}")
     _say(f"fingerprint {stimuli.fingerprint}")
+
+
+def _colour(name: str, text: str | None) -> int | tuple[int, int, int] | None:
+    if text is None:
+        return None
+    if text.isdigit():
+        return int(text)
+    try:
+        red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must be a grey level 0..255 or #rrggbb; got {text!r}."
+        ) from None
+    return red, green, blue
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:
@@ -174,6 +196,9 @@ def run_search_asymmetry(
     jpeg: Annotated[
         bool | None, typer.Option("--jpeg/--no-jpeg", help="JPEG, as published [no].")
     ] = None,
+    stimuli: Annotated[
+        Path | None, typer.Option(help="Folder of saved displays to use instead.")
+    ] = None,
 ) -> None:
     """Compare models with people in six search-asymmetry experiments."""
     from tasks.search import run_search_asymmetry as run
@@ -190,6 +215,7 @@ def run_search_asymmetry(
         seed=seed,
         rendering=rendering.value if rendering else None,
         jpeg=jpeg,
+        stimuli=str(stimuli) if stimuli else None,
     )
     run(out=out, device=device, **options)
     for line in finish_search_run(out):

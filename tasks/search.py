@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.psychophysics import fixations_to_rt_ms
-from analysis.search_scores import search_scores
+from analysis.search_scores import HUMAN_MODEL, HUMAN_SUBJECT, search_scores
 from data_loaders.search_humans import load_human_rt
 from neurovis.adapters import MODELS, load_model
 from neurovis.core.checks import check_between, check_columns, check_option
@@ -41,6 +41,7 @@ from neurovis.core.types import (
     SearchTrial,
     StimulusSet,
 )
+from stimuli.save import load_stimuli
 from stimuli.search_arrays import item_areas, make_search_arrays, target_area
 from stimuli.search_conditions import SEARCH_CONDITIONS
 
@@ -200,7 +201,7 @@ def run_searches(
     Raises
     ------
     ValueError
-        If two observers share a name.
+        If two observers share a name, or one has that of people.
     """
     _check_names(searchers)
     trials, fixations = [], []
@@ -228,6 +229,12 @@ def _check_names(searchers: Sequence[Searcher]) -> None:
         raise ValueError(
             f"Two models are called {sorted(repeated)[0]!r}: give each a `label`."
         )
+    for name in (HUMAN_MODEL, HUMAN_SUBJECT):
+        if name in names:
+            raise ValueError(
+                f"A model cannot be called {name!r}, which stands for people: give it "
+                "another `label`."
+            )
 
 
 def _shards(table: pd.DataFrame) -> Iterator[list[int]]:
@@ -339,6 +346,7 @@ def run_search_asymmetry(
     device: str = "auto",
     rendering: str = "published",
     jpeg: bool = False,
+    stimuli: str | Path | None = None,
     n_bootstrap: int = 1000,
 ) -> Score:
     """Run the experiment and leave tables in a folder.
@@ -364,6 +372,9 @@ def run_search_asymmetry(
         See `stimuli.search_arrays.make_search_arrays`.
     jpeg : bool, default False
         Pass displays through JPEG as the published files were.
+    stimuli : str or Path, optional
+        Folder of displays that were saved by `stimuli.save.save_stimuli`, instead
+        of new ones; every picture is checked before anything is computed.
     n_bootstrap : int, default 1000
         Bootstrap samples of intervals.
 
@@ -376,6 +387,8 @@ def run_search_asymmetry(
     ------
     ValueError
         If an argument is wrong, or `out` holds a run with other arguments.
+    DataCorruptError
+        If a saved display is damaged or not as it was made.
     PermissionError, FileExistsError, NotADirectoryError
         If `out` cannot be written.
     """
@@ -392,25 +405,27 @@ def run_search_asymmetry(
         "seed": seed,
         "rendering": rendering,
         "jpeg": jpeg,
+        "stimuli": None if stimuli is None else str(Path(stimuli).resolve()),
         "n_bootstrap": n_bootstrap,
     }
-    stimuli = make_run_stimuli(arguments)
+    displays = make_run_stimuli(arguments)
     searchers = [spec.load(device) for spec in specs]
     _check_names(searchers)
     out = check_writable_folder(out)
     _check_same_run(out, arguments)
-    responses = run_searches(searchers, stimuli, seed=seed, store=Store(out / "parts"))
+    responses = run_searches(searchers, displays, seed=seed, store=Store(out / "parts"))
     write_table(out / "trials.parquet", responses.table)
     assert responses.scanpaths is not None
     write_table(out / "fixations.parquet", responses.scanpaths)
+    human = load_human_rt()
     table = search_scores(
         responses.table,
-        load_human_rt(),
-        stimuli=f"{stimuli.name}:{stimuli.fingerprint[:12]}",
+        human[human["experiment"].isin(responses.table["experiment"])],
+        stimuli=f"{displays.name}:{displays.fingerprint[:12]}",
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    fingerprints = {"stimuli": stimuli.fingerprint}
+    fingerprints = {"stimuli": displays.fingerprint}
     for searcher in searchers:
         key = f"model {searcher.name}"
         fingerprints[key] = sha256_json(dict(searcher.identity))
@@ -438,7 +453,15 @@ def make_run_stimuli(arguments: Mapping[str, Any]) -> StimulusSet:
     -------
     StimulusSet
         The displays.
+
+    Raises
+    ------
+    ValueError
+        If a folder of displays is not one of search arrays, or is combined with
+        options for making new ones.
     """
+    if arguments["stimuli"] is not None:
+        return _load_displays(arguments)
     return make_search_arrays(
         arguments["conditions"],
         trials=arguments["trials"],
@@ -446,6 +469,27 @@ def make_run_stimuli(arguments: Mapping[str, Any]) -> StimulusSet:
         rendering=arguments["rendering"],
         jpeg=arguments["jpeg"],
     )
+
+
+def _load_displays(arguments: Mapping[str, Any]) -> StimulusSet:
+    defaults = {
+        "conditions": "all",
+        "trials": None,
+        "rendering": "published",
+        "jpeg": False,
+    }
+    for name, default in defaults.items():
+        if arguments[name] != default:
+            raise ValueError(
+                f"`{name}` makes new displays and cannot go with `stimuli`, a folder "
+                "of saved ones."
+            )
+    displays = load_stimuli(arguments["stimuli"], verify=True)
+    needed = ["condition", "set_size", "trial", "paradigm", "layout", "items"]
+    check_columns(f"table of {arguments['stimuli']}", displays.table.columns, needed)
+    for name in displays.table["condition"].unique():
+        check_option("condition", name, tuple(SEARCH_CONDITIONS))
+    return displays
 
 
 def _check_same_run(out: Path, arguments: Mapping[str, Any]) -> None:

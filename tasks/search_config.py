@@ -15,6 +15,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "rendering": str,
     "jpeg": bool,
+    "stimuli": str,
     "n_bootstrap": int,
 }
 

@@ -57,6 +57,8 @@ SCORE_COLUMNS = (
     "ceiling_high",
     "value_over_ceiling",
     "seed",
+    "unit",
+    "ceiling_kind",
 )
 
 
