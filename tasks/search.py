@@ -30,17 +30,10 @@ from neurovis.core.files import (
     write_table,
 )
 from neurovis.core.log import progress
+from neurovis.core.observers import Searcher, SearchRules, SearchTrial
 from neurovis.core.provenance import code_fingerprint, collect
 from neurovis.core.store import Store
-from neurovis.core.types import (
-    Provenance,
-    Responses,
-    Score,
-    Searcher,
-    SearchRules,
-    SearchTrial,
-    StimulusSet,
-)
+from neurovis.core.types import Provenance, Responses, Score, StimulusSet
 from stimuli.save import load_stimuli
 from stimuli.search_arrays import item_areas, make_search_arrays, target_area
 from stimuli.search_conditions import SEARCH_CONDITIONS

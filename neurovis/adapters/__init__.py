@@ -35,7 +35,7 @@ def load_model(name: str, /, **options: Any) -> Any:
     -------
     object
         The model; what it can do is told by the Protocols of
-        `neurovis.core.types`.
+        `neurovis.core.observers`.
 
     Raises
     ------

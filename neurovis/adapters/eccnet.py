@@ -31,7 +31,8 @@ from neurovis.adapters.trunk_weights import load_trunk
 from neurovis.adapters.trunks import Trunk, full_pass, pooling_rules
 from neurovis.core.checks import check_option
 from neurovis.core.device import exact_float32, in_batches, resolve
-from neurovis.core.types import Scanpath, SearchRules, SearchTrial
+from neurovis.core.observers import SearchRules, SearchTrial
+from neurovis.core.types import Scanpath
 
 # Strip around the reach of the eye that is seen but cannot be landed on.
 MARGIN_PX = 64

@@ -19,8 +19,9 @@ from neurovis.adapters.search_loop import (
 )
 from neurovis.adapters.search_maps import gaussian_blur
 from neurovis.core.checks import check_option
+from neurovis.core.observers import SearchRules, SearchTrial
 from neurovis.core.rng import generator
-from neurovis.core.types import Scanpath, SearchRules, SearchTrial
+from neurovis.core.types import Scanpath
 
 # Means of the Caffe VGG networks, red, green, blue.
 _MEAN_RGB = (123.68, 116.779, 103.939)

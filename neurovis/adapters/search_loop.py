@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from neurovis.core.types import Scanpath, SearchRules, SearchTrial
+from neurovis.core.observers import SearchRules, SearchTrial
+from neurovis.core.types import Scanpath
 
 
 class SearchState:

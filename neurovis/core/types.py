@@ -1,7 +1,7 @@
 """The nouns of the suite: stimuli, viewing, responses, scanpaths, scores.
 
 One flow: *Stimuli -> Model -> Responses -> Score*. A human is an observer whose
-responses were read from a file. Capabilities of models are Protocols.
+responses were read from a file. What models can do is told in `observers`.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -488,114 +488,3 @@ class Score:
         folder = check_path("folder", folder, kind="folder")
         provenance = Provenance.from_dict(read_json(folder / "provenance.json"))
         return cls(read_table(folder / "scores.parquet"), provenance)
-
-
-@dataclass(frozen=True)
-class SearchTrial:
-    """One search display as a `Searcher` gets it.
-
-    Parameters
-    ----------
-    stimulus_id : str
-        Identity of the display.
-    image : ndarray of uint8, shape (H, W, 3)
-        The display.
-    target : ndarray of uint8, shape (h, w, 3)
-        Picture of what must be found.
-    target_area : ndarray of bool, shape (H, W)
-        Where a landing counts as found.
-    item_areas : ndarray of bool, shape (n_items, H, W), optional
-        Areas that are attended, erased and inhibited as a whole; without them a
-        square around each fixation is inhibited and the picture is not altered.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes or dtypes do not fit together.
-    """
-
-    stimulus_id: str
-    image: NDArray[np.uint8]
-    target: NDArray[np.uint8]
-    target_area: NDArray[np.bool_]
-    item_areas: NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        height, width = check_image("image", self.image).shape[:2]
-        check_image("target", self.target)
-        area = (height, width)
-        check_array("target_area", self.target_area, shape=area, dtype=np.bool_)
-        if self.item_areas is not None:
-            areas = (None, *area)
-            check_array("item_areas", self.item_areas, shape=areas, dtype=np.bool_)
-
-
-@dataclass(frozen=True)
-class SearchRules:
-    """Rules of a search experiment, the same for every observer.
-
-    Parameters
-    ----------
-    eye_radius_px : int
-        Half side of the square that one glance covers; also the reach of a
-        saccade along each axis.
-    max_saccades : int
-        The search ends, not found, after this many saccades.
-    tolerance_px : int
-        Found when the target area meets the square of this side (rounded down
-        to even) around the fixation; also the side of the inhibited square when
-        a trial has no item areas.
-    background : int
-        Grey level around the display, 0..255.
-    layer_weighting : {"max", "equal"}
-        Layers weighted by the maximum of their match, or equally.
-    sharpening : pair of (kernel_px, sigma)
-        Small and large Gaussian of the sharpening step; sigma 0 takes the
-        fixed binomial kernel.
-    px_per_deg : float, default 30
-        Pixels per degree of visual angle of the display.
-    """
-
-    eye_radius_px: int
-    max_saccades: int
-    tolerance_px: int
-    background: int
-    layer_weighting: str = "max"
-    sharpening: tuple[tuple[int, float], tuple[int, float]] = ((3, 1.0), (5, 3.0))
-    px_per_deg: float = 30.0
-
-
-class Searcher(Protocol):
-    """An observer that looks for a target."""
-
-    @property
-    def name(self) -> str:
-        """Name in tables and figures."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader must know, such as "untrained weights"."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """All that its responses depend on besides display, rules and seed."""
-
-    def search(
-        self, trials: Sequence[SearchTrial], rules: SearchRules, *, seed: int = 0
-    ) -> list[Scanpath]:
-        """Search every display; the order and grouping of trials do not matter.
-
-        Parameters
-        ----------
-        trials : sequence of SearchTrial
-            Displays of one size.
-        rules : SearchRules
-            Rules of the experiment.
-        seed : int
-            Seed; each trial draws from its own stream.
-
-        Returns
-        -------
-        list of Scanpath
-            One per trial; the initial fixation is at index 0.
-        """

@@ -13,7 +13,7 @@ from neurovis.adapters.eccnet import VARIANTS
 from neurovis.adapters.search_loop import items_fixated
 from neurovis.adapters.trunk_weights import darknet_tiny_shapes
 from neurovis.core.files import canonical_json
-from neurovis.core.types import SearchRules, SearchTrial
+from neurovis.core.observers import SearchRules, SearchTrial
 
 BACKGROUND = 27
 CELL, GRID = 40, 3

@@ -22,7 +22,7 @@ from neurovis.adapters.search_loop import fit_trial, items_fixated
 from neurovis.adapters.search_maps import enlarge_map, normalise_map, sharpen_map
 from neurovis.adapters.trunk_weights import load_trunk
 from neurovis.adapters.trunks import full_pass, pooling_rules
-from neurovis.core.types import SearchRules, SearchTrial
+from neurovis.core.observers import SearchRules, SearchTrial
 
 FAMILY = "eccnet"
 KINDS = {"avg": "average", "max": "max"}
