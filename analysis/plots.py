@@ -188,7 +188,7 @@ def plot_asymmetry_indices(
             part["value"],
             color=GREY,
             linestyle="none",
-            marker=("s", "o", "D", "^", "v")[i % 5],
+            marker=("s", "o", "D", "^", "v", "p", "h", "8")[i % 8],
             markersize=6.5,
             markerfacecolor="none",
             markeredgewidth=1.4,

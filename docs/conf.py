@@ -33,7 +33,6 @@ autosummary_generate = True
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
-    "no-value": True,
     "ignore-module-all": True,
 }
 autodoc_typehints = "none"
@@ -57,6 +56,8 @@ html_title = f"neurovis {release}"
 html_static_path = ["_static"]
 html_css_files = ["neurovis.css"]
 html_show_sourcelink = False
+# Pages without a section of their own have nothing to list beside them.
+html_sidebars = {page: [] for page in ("getting_started", "troubleshooting")}
 html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_theme_options = {

@@ -139,7 +139,7 @@ def stimuli_search_asymmetry(
 def _colour(name: str, text: str | None) -> int | tuple[int, int, int] | None:
     if text is None:
         return None
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     try:
         red, green, blue = bytes.fromhex(text.removeprefix("#"))
@@ -180,6 +180,9 @@ def run_search_asymmetry(
     backbone: Annotated[
         str | None, typer.Option(help="vgg16, squeezenet1_0 or darknet_tiny.")
     ] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="Pixels of a VGG16 file with torchvision names.")
+    ] = None,
     conditions: Annotated[
         str | None, typer.Option(help="Conditions, separated by commas [all].")
     ] = None,
@@ -210,6 +213,7 @@ def run_search_asymmetry(
         models=models,
         weights=weights,
         backbone=backbone,
+        preprocessing=preprocessing,
         conditions=conditions,
         trials=trials,
         seed=seed,
@@ -329,7 +333,14 @@ def main() -> None:
                 "interrupted: run the same command again to resume where it stopped\n"
             )
         raise
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        ImportError,
+        MemoryError,
+    ) as error:
         if "--verbose" in sys.argv:
             raise
         text = error.args[0] if isinstance(error, KeyError) else str(error)

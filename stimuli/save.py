@@ -282,7 +282,7 @@ def _check_free(folder: Path, fingerprint: str, overwrite: bool) -> bool:
                 raise FileExistsError(
                     f"{folder} holds another stimulus set (fingerprint {old[:12]}..., "
                     f"this one is {fingerprint[:12]}...). Choose another folder, or "
-                    "`overwrite=True` to replace it."
+                    "give `overwrite` to replace it."
                 )
             return bool(old != fingerprint)
     others = [p.name for p in folder.iterdir() if ".part-" not in p.name]

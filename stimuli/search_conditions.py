@@ -248,6 +248,8 @@ SEARCH_CONDITIONS: Mapping[str, SearchCondition] = MappingProxyType(
 )
 """The twelve conditions; within an experiment the one easier for humans is first.
 
+:meta hide-value:
+
 Experiments and first reports: 1 curvature, Wolfe, Yee & Friedman-Hill (1992,
 doi:10.1068/p210465); 2 shape from shading, Kleffner & Ramachandran (1992,
 doi:10.3758/BF03206757); 3 and 4 intersections, Wolfe & DiMase (2003,

@@ -1,19 +1,19 @@
 """Items of the search-asymmetry displays, drawn from their geometry.
 
-Seven kinds of items, each with versions:
+Eight kinds of items, each with versions:
 
-=========== ============================== =====================================
-kind        what it is                     version
-=========== ============================== =====================================
-bar         dark bar                       tilt in degrees, counter-clockwise
-curve, line bright arc, bright bar         0..3: turned by -45, -90, -135, 180
-                                           degrees counter-clockwise
-cross,      two crossing strokes; a stroke 0..3: as drawn, flipped top to
-non_cross,  with two offset halves; T; L   bottom, transposed, transposed and
-T, L                                       flipped left to right
-shaded_disk disk shaded from dark to       0..3: bright at the bottom, top, right,
-            bright                         left (the same four as above)
-=========== ============================== =====================================
+bar
+    Dark bar; the version is its tilt in degrees, counter-clockwise.
+curve, line
+    Bright arc and bright bar; versions 0..3 are turned by -45, -90, -135 and 180
+    degrees counter-clockwise.
+cross, non_cross, T, L
+    Two crossing strokes; a stroke with two offset halves; the letters. Versions 0..3
+    are as drawn, flipped top to bottom, transposed, and transposed and flipped left
+    to right.
+shaded_disk
+    Disk shaded from dark to bright; versions 0..3 are bright at the bottom, top, right
+    and left (the same four as above).
 
 In the rendering "published" an item is the raster of the published generator, pixel
 for pixel, at 30 pixels per degree. In the rendering "smooth" the nominal shape is

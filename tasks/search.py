@@ -20,7 +20,7 @@ from analysis.search_scores import HUMAN_MODEL, HUMAN_SUBJECT, search_scores
 from data_loaders.search_humans import load_human_rt
 from neurovis.adapters import MODELS, load_model
 from neurovis.core.checks import check_between, check_columns, check_option
-from neurovis.core.device import resolve
+from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import (
     check_writable_folder,
     read_json,
@@ -406,7 +406,10 @@ def run_search_asymmetry(
     _check_names(searchers)
     out = check_writable_folder(out)
     _check_same_run(out, arguments)
-    responses = run_searches(searchers, displays, seed=seed, store=Store(out / "parts"))
+    with deterministic():
+        responses = run_searches(
+            searchers, displays, seed=seed, store=Store(out / "parts")
+        )
     write_table(out / "trials.parquet", responses.table)
     assert responses.scanpaths is not None
     write_table(out / "fixations.parquet", responses.scanpaths)

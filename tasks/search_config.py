@@ -26,6 +26,7 @@ def search_options(
     models: str | None = None,
     weights: str | None = None,
     backbone: str | None = None,
+    preprocessing: str | None = None,
     **flags: Any,
 ) -> dict[str, Any]:
     """Merge a TOML file and flags; flags win.
@@ -38,7 +39,7 @@ def search_options(
         observer (name, label, backbone, weights, preprocessing).
     models : str, optional
         Names separated by commas.
-    weights, backbone : str, optional
+    weights, backbone, preprocessing : str, optional
         For all networks among `models`.
     **flags : object
         Options; None is "not given".
@@ -60,11 +61,17 @@ def search_options(
     if models is not None or specs is None:
         names = (models or DEFAULT_MODELS).split(",")
         specs = [{"name": name.strip()} for name in names if name.strip()]
-    given = {k: v for k, v in (("weights", weights), ("backbone", backbone)) if v}
+    given = {
+        name: value
+        for name, value in (
+            ("weights", weights),
+            ("backbone", backbone),
+            ("preprocessing", preprocessing),
+        )
+        if value
+    }
     options["models"] = [
-        ModelSpec(**spec, **(given if spec["name"] in NETWORKS else {}))
-        if not set(given) & set(spec)
-        else ModelSpec(**(spec | given))
+        ModelSpec(**(spec | (given if spec["name"] in NETWORKS else {})))
         for spec in specs
     ]
     options |= {k: v for k, v in flags.items() if v is not None}

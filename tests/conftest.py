@@ -12,7 +12,7 @@ from hypothesis import settings
 settings.register_profile("neurovis", deadline=None)
 settings.load_profile("neurovis")
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["NEUROVIS_PROGRESS"] = "0"
 

@@ -97,6 +97,11 @@ class GazeWindow:
         px_per_deg: float = 30.0,
         together: bool | None = None,
     ) -> None:
+        if [2 * s for s in trunk.strides[-3:-1]] != list(trunk.strides[-2:]):
+            raise ValueError(
+                f"The strides of the last three stages of {trunk.name} must double; "
+                f"got {trunk.strides}."
+            )
         self.trunk = trunk
         self.side = side
         self.background = background

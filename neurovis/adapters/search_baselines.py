@@ -35,6 +35,8 @@ class ChanceSearcher:
     ----------
     name : str, default "chance"
         Name in tables.
+    notes : tuple of str, default ()
+        What a reader must know.
     """
 
     name: str = "chance"
@@ -93,6 +95,8 @@ class PrioritySearcher:
         saliency, whatever the target.
     name : str
         Name in tables.
+    notes : tuple of str, default ()
+        What a reader must know.
     """
 
     kind: str

@@ -197,6 +197,14 @@ def items_fixated(path: Scanpath, item_areas: NDArray[np.bool_]) -> NDArray[np.i
     return numbers
 
 
+def _overlap(n_in: int, n_out: int) -> NDArray[np.float64]:
+    """Share of each new pixel that lies in each old one, (n_out, n_in)."""
+    edges = np.arange(n_out + 1)[:, None] * (n_in / n_out)
+    old = np.arange(n_in)
+    share: NDArray[np.float64] = np.diff(np.clip(edges, old, old + 1), axis=0)
+    return share * (n_out / n_in)
+
+
 def fit_trial(
     trial: SearchTrial, shape: tuple[int, int], target_shape: tuple[int, int]
 ) -> SearchTrial:
@@ -223,11 +231,11 @@ def fit_trial(
         return np.asarray(picture.resize(size[::-1], Image.Resampling.NEAREST))
 
     def covered(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if area.shape == shape:
-            return area
-        picture = Image.fromarray(area.astype(np.uint8) * 255)
-        resized = picture.resize(shape[::-1], Image.Resampling.BOX)
-        return np.asarray(resized) > 125
+        rows, columns = (
+            _overlap(old, new) for old, new in zip(area.shape, shape, strict=True)
+        )
+        levels = np.rint(rows @ area @ columns.T * 255)
+        return np.asarray(levels > 125)
 
     areas = trial.item_areas
     return SearchTrial(

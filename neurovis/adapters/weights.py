@@ -462,7 +462,7 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
     """
     source = check_path("source", source)
     destination = Path(destination)
-    check_option("suffix of `destination`", destination.suffix, (".safetensors",))
+    check_option("suffix of destination", destination.suffix, (".safetensors",))
     state: dict[str, Tensor] = {}
     try:
         with h5py.File(source, "r") as file:

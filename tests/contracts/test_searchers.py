@@ -222,6 +222,22 @@ def test_a_target_under_the_first_fixation_ends_a_search_without_items(observers
 
 
 @every_model
+def test_a_bare_display_is_searched_to_the_end(observers, name):
+    image = np.full((SIDE, SIDE, 3), BACKGROUND, np.uint8)
+    corner = np.zeros((SIDE, SIDE), bool)
+    corner[-1, -1] = True
+    areas = cells(margin=4)
+    for trial in (
+        SearchTrial("bare", image, image[:24, :24], corner),
+        SearchTrial("bare", image, image[:24, :24], areas[8], areas),
+    ):
+        (path,) = observers[name].search([trial], RULES, seed=0)
+        assert np.isfinite(path.x_px).all()
+        assert path.found or path.n_saccades == RULES.max_saccades
+        assert (pixels(path) <= SIDE).all()
+
+
+@every_model
 def test_displays_need_not_be_square_nor_equal_in_size(observers, name):
     trials = [make_trial(20 + n, n_columns=n) for n in (2, 3, 4)]
     rules = replace(RULES, eye_radius_px=4 * CELL, max_saccades=12)
@@ -354,6 +370,23 @@ def test_displays_of_wrong_kind_or_shape_cannot_be_made(change, error, message):
     }
     with pytest.raises(error, match=message):
         SearchTrial(**(arguments | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eye_radius_px": 0}, "`eye_radius_px`"),
+        ({"max_saccades": 0}, "`max_saccades`"),
+        ({"tolerance_px": 1}, "`tolerance_px`"),
+        ({"background": 256}, "`background`"),
+        ({"layer_weighting": "mean"}, "`layer_weighting`.*'mean'"),
+        ({"sharpening": ((2, 1.0), (5, 3.0))}, "sharpening.*got 2"),
+        ({"px_per_deg": 0.5}, "`px_per_deg`"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RULES, **change)
 
 
 # --------------------------------------------------------------- name and notes

@@ -223,7 +223,7 @@ def test_killed_run_is_completed_by_the_next(tmp_path):
 
 def test_another_set_is_replaced_only_when_asked(made, saved, tmp_path):
     other = make_search_arrays("top_down", set_sizes=[6], trials=2, seed=1)
-    with pytest.raises(FileExistsError, match="`overwrite=True` to replace it"):
+    with pytest.raises(FileExistsError, match="give `overwrite` to replace it"):
         save_stimuli(other, saved)
     assert load_stimuli(saved, verify=True).fingerprint == made.fingerprint
     save_stimuli(other, saved, overwrite=True)

@@ -15,8 +15,10 @@ import pytest
 from data_loaders.search_humans import load_human_rt
 from neurovis.adapters import load_model
 from neurovis.core.errors import DataCorruptError
+from neurovis.core.provenance import code_fingerprint
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS, TRIAL_COLUMNS, Score
+from stimuli.save import save_stimuli
 from stimuli.search_arrays import make_search_arrays
 from stimuli.search_conditions import SEARCH_CONDITIONS
 from tasks.search import (
@@ -410,6 +412,7 @@ def test_parts_of_other_code_are_not_taken(copy):
     store = Store(copy / "parts")
     key = store.keys()[0]
     parts = store.parts(key)
+    assert parts["code"] == code_fingerprint()
     wrong = store.get(key).assign(x_px=0.5)
     foreign = store.put(parts | {"code": "0" * 64}, wrong)
     expected = tables(copy)
@@ -424,6 +427,62 @@ def test_an_unfinished_run_is_told_from_a_finished_one(copy, name):
     (copy / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing.*finish it"):
         load_search_run(copy)
+
+
+# --------------------------------------------------------------- saved displays
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder of the displays that the small run makes."""
+    made = make_search_arrays(CONDITIONS, trials=3, seed=4)
+    return save_stimuli(made, tmp_path_factory.mktemp("saved") / "displays")
+
+
+def test_saved_displays_give_the_tables_of_those_made_anew(saved, finished, tmp_path):
+    out = tmp_path / "out"
+    run_search_asymmetry(MODELS, out, stimuli=saved, seed=4, device="cpu")
+    assert tables(out) == tables(finished)
+    ours, other = (load_search_run(folder).provenance for folder in (out, finished))
+    assert ours.fingerprints == other.fingerprints
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing", "edited table"])
+def test_damaged_displays_are_noticed_before_anything_is_computed(
+    saved, tmp_path, damage
+):
+    folder = shutil.copytree(saved, tmp_path / "displays")
+    picture = sorted((folder / "images").iterdir())[-1]
+    if damage == "truncated":
+        picture.write_bytes(picture.read_bytes()[:-30])
+    elif damage == "changed":
+        other = sorted((folder / "images").iterdir())[0]
+        picture.write_bytes(other.read_bytes())
+    elif damage == "missing":
+        picture.unlink()
+    else:
+        text = (folder / "stimuli.csv").read_text()
+        (folder / "stimuli.csv").write_text(text.replace("top_down", "left_right"))
+    error = FileNotFoundError if damage == "missing" else DataCorruptError
+    with pytest.raises(error, match="displays"):
+        run_search_asymmetry(["chance"], tmp_path / "out", stimuli=folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["displays"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"conditions": CONDITIONS},
+        {"trials": 3},
+        {"rendering": "smooth"},
+        {"jpeg": True},
+    ],
+    ids=list,
+)
+def test_saved_displays_cannot_be_changed_by_options(saved, tmp_path, option):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` makes new displays"):
+        run_search_asymmetry(["chance"], tmp_path / "out", stimuli=saved, **option)
+    assert list(tmp_path.iterdir()) == []
 
 
 # -------------------------------------------------------------------- bad input

@@ -1,0 +1,559 @@
+"""The command line: what it prints, how it fails, what it leaves behind."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import neurovis
+from neurovis.cli import main
+from tasks.search import ModelSpec
+from tasks.search_config import search_options
+
+ROOT = Path(neurovis.__file__).parents[1]
+ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]
+VERBS = ["stimuli", "run", "report", "demo", "data", "weights", "doctor"]
+STIMULI = ["stimuli", "search-asymmetry"]
+RUN = ["run", "search-asymmetry"]
+
+
+def spawn(*words, cwd, **variables):
+    """Run the command in a process of its own, away from the source tree."""
+    return subprocess.run(
+        [*ENTRY, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | variables,
+        timeout=55,
+    )
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run the command in this process, in an empty folder: code, output, errors."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["neurovis", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as end:
+            main()
+        output, errors = capsys.readouterr()
+        return end.value.code or 0, output, errors
+
+    return call
+
+
+def listing(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def assert_one_error(code, output, errors, message):
+    assert code not in (0, 130)
+    assert output == ""
+    assert "Traceback" not in errors
+    lines = [e for e in errors.splitlines() if e.lower().startswith("error:")]
+    assert len(lines) == 1, errors
+    assert re.search(message, lines[0]), lines[0]
+    # Words about usage stand before the error; nothing else does.
+    others = [e for e in errors.splitlines() if e.strip() and e not in lines]
+    assert all(e.startswith(("Usage:", "Try ")) for e in others), errors
+
+
+# ------------------------------------------------------------------------- help
+
+
+def test_help_names_every_verb(call):
+    code, output, errors = call("--help")
+    assert (code, errors) == (0, "")
+    found = re.findall(r"^  (\w+)  ", output.split("Commands:")[1], re.MULTILINE)
+    assert set(found) == set(VERBS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        STIMULI,
+        RUN,
+        ["report"],
+        ["demo"],
+        ["data", "list"],
+        ["data", "check"],
+        ["weights", "convert-keras"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+def test_every_verb_has_help_with_a_word_on_every_option(call, words):
+    code, output, errors = call(*words, "--help")
+    assert (code, errors) == (0, "")
+    assert f"neurovis {' '.join(words)} [OPTIONS]" in output.splitlines()[0]
+    options = re.findall(r"^  --\S+.*(?:\n {6,}.*)*", output, re.MULTILINE)
+    assert options
+    for option in options:
+        described = re.split(r"\s{2,}", option.strip(), maxsplit=1)
+        assert len(described) == 2, option
+
+
+def test_the_version_is_that_of_the_package(call):
+    assert call("--version") == (0, f"neurovis {neurovis.__version__}\n", "")
+
+
+def test_the_installed_command_works_anywhere(tmp_path):
+    command = Path(sys.executable).with_name("neurovis")
+    if not command.exists():
+        pytest.skip("neurovis is not installed beside this Python")
+    done = subprocess.run(
+        [command, "data", "list"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "https://arxiv.org/abs/2106.02953" in done.stdout
+
+
+# ---------------------------------------------------------------------- stimuli
+
+
+def hashes(folder):
+    return {
+        name: hashlib.sha256(data).hexdigest()
+        for name, data in listing(folder).items()
+        if data is not None
+    }
+
+
+def test_the_same_seed_draws_the_same_files(tmp_path):
+    words = [*STIMULI, "--trials", 2, "--seed", 7]
+    found = []
+    for number in (1, 2):
+        out = tmp_path / str(number)
+        done = spawn(*words, "--out", out, cwd=tmp_path, PYTHONHASHSEED=str(number))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"80 stimuli in {out}\nfingerprint ")
+        found.append(hashes(out))
+    assert found[0] == found[1]
+    assert sum(name.startswith("images/") for name in found[0]) == 80
+
+
+def test_another_seed_draws_other_displays(call, tmp_path):
+    words = [*STIMULI, "--trials", 1, "--conditions", "cross", "--set-sizes", "3,6"]
+    found = []
+    for seed in (7, 8):
+        assert call(*words, "--seed", seed, "--out", tmp_path / str(seed))[0] == 0
+        found.append(hashes(tmp_path / str(seed)))
+    images = [{k for k in h if k.startswith("images/")} for h in found]
+    assert (
+        images[0]
+        == images[1]
+        == {
+            "images/cross_n03_t000.png",
+            "images/cross_n06_t000.png",
+        }
+    )
+    assert all(found[0][name] != found[1][name] for name in images[0])
+
+
+def test_a_truncated_picture_is_drawn_again(call, tmp_path):
+    words = [*STIMULI, "--trials", 1, "--conditions", "left_right", "--out", "set"]
+    assert call(*words)[0] == 0
+    before = hashes(tmp_path / "set")
+    picture = tmp_path / "set" / "images" / "left_right_n06_t000.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    assert call(*words)[0] == 0
+    assert hashes(tmp_path / "set") == before
+
+
+def test_exports_lie_beside_the_set(call, tmp_path):
+    words = [*STIMULI, "--trials", 1, "--conditions", "left_right", "--out", "set"]
+    code, output, _ = call(*words, "--export", "psychopy", "--export", "bids")
+    assert code == 0
+    assert output.startswith("3 stimuli in set\n")
+    assert {p.name for p in (tmp_path / "set").iterdir() if p.is_dir()} >= {
+        "images",
+        "psychopy",
+        "bids",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--conditions", "crosss"], r"`conditions`.*Did you mean 'cross'"),
+        (["--conditions", ","], "`conditions` is empty"),
+        (["--trials", "0"], "`trials`"),
+        (["--trials", "many"], "--trials"),
+        (["--seed", "-1"], "`seed`"),
+        (["--set-sizes", "3,x"], "`set_sizes` must be whole numbers.*'3,x'"),
+        (["--set-sizes", "99"], "99"),
+        (["--px-per-deg", "40"], "rendering='smooth'"),
+        (["--px-per-deg", "0", "--rendering", "smooth"], "`px_per_deg`"),
+        (["--item-deg", "40", "--rendering", "smooth"], "item"),
+        (["--rendering", "drawn"], "--rendering"),
+        (["--background", "300", "--rendering", "smooth"], "background"),
+        (["--background", "²"], "`background` must be a grey level"),
+        (["--foreground", "red"], "`foreground` must be a grey level.*'red'"),
+        (["--foreground", "#ff"], "`foreground` must be a grey level.*'#ff'"),
+        (["--foreground", "0"], "rendering='smooth'"),
+        (["--export", "matlab"], "--export"),
+        (["--colour", "red"], "--colour"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_of_stimuli_leave_nothing(call, tmp_path, words, message):
+    assert_one_error(*call(*STIMULI, "--out", "set", *words), message)
+    assert listing(tmp_path) == {}
+
+
+def test_another_set_and_foreign_files_are_not_overwritten(call, tmp_path):
+    words = [*STIMULI, "--trials", 1, "--conditions", "left_right", "--out"]
+    assert call(*words, "set", "--seed", 1)[0] == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    before = listing(tmp_path)
+    for out, message in (
+        ("set", "another stimulus set"),
+        ("mine", "'notes.txt'"),
+        ("file", "file is a file"),
+        ("file/set", "file is a file"),
+    ):
+        assert_one_error(*call(*words, out, "--seed", 2), message)
+        assert listing(tmp_path) == before
+    assert call(*words, "set", "--seed", 2, "--overwrite")[0] == 0
+    assert listing(tmp_path) != before
+
+
+# -------------------------------------------------------------------------- run
+
+
+@pytest.fixture(scope="module")
+def wrong_weights(tmp_path_factory):
+    """Files that are no weights of VGG16."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_file({"conv1.weight": torch.ones(4, 3, 3, 3)}, folder / "other.safetensors")
+    data = (folder / "other.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(data[:-20])
+    (folder / "page.safetensors").write_text("<!DOCTYPE html>")
+    (folder / "weights.bin").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "eccnt"], r"`models`.*Did you mean 'eccnet'"),
+        (["--models", ","], "`models` is empty"),
+        (["--models", "ivsn,ivsn"], "Two models are called 'ivsn'"),
+        (["--models", "eccnet-mnist"], "trained on MNIST digits"),
+        (["--conditions", "left-right"], "Did you mean 'left_right'"),
+        (["--weights", "seeded:one"], "seeded:0/8.*'seeded:one'"),
+        (["--weights", "nowhere.pth"], "`weights` must be an existing file; nowhere"),
+        (["--weights", "{}/other.safetensors"], "other.safetensors do not fit: 26"),
+        (["--weights", "{}/cut.safetensors"], "cut.safetensors.*truncated or damaged"),
+        (["--weights", "{}/page.safetensors"], "page.safetensors.*truncated or dam"),
+        (["--weights", "{}/weights.bin"], r"suffix.*'\.safetensors'.*got '\.bin'"),
+        (["--backbone", "vgg19"], "Did you mean 'vgg16'"),
+        (["--trials", "-2"], "`trials`"),
+        (["--trials", "1.5"], "--trials"),
+        (["--seed", "-1"], "`seed`"),
+        (["--device", "tpu"], "`device`.*'tpu'"),
+        (["--device", "cuda:x"], "`device` must be such as 'cuda:1'"),
+        (["--rendering", "drawn"], "--rendering"),
+        (["--config", "absent.toml"], "`config`.*absent.toml is nothing"),
+        (["--stimuli", "absent"], "absent is nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_of_a_run_leave_nothing(
+    call, tmp_path, wrong_weights, words, message
+):
+    words = [word.format(wrong_weights) for word in words]
+    if "--models" not in words:
+        words += ["--models", "eccnet"]
+    result = call(*RUN, "--out", "results", *words)
+    assert_one_error(*result, message)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_absent_device_is_an_error_and_not_replaced(call, tmp_path):
+    result = call(*RUN, "--out", "out", "--models", "chance", "--device", "cuda")
+    assert_one_error(*result, r"`device` 'cuda' is not available.*device='auto'")
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below/it"])
+def test_a_file_in_the_way_of_results_is_named(tmp_path, out):
+    (tmp_path / "taken").write_text("a file")
+    done = spawn(*RUN, "--out", out, "--models", "chance", cwd=tmp_path)
+    assert_one_error(
+        done.returncode, done.stdout, done.stderr, "taken is a file. Move that file"
+    )
+    assert listing(tmp_path) == {"taken": b"a file"}
+
+
+def test_a_truncated_picture_among_saved_displays_is_named(call, tmp_path):
+    make = ["--trials", 1, "--conditions", "left_right", "--out", "set"]
+    assert call(*STIMULI, *make)[0] == 0
+    picture = tmp_path / "set" / "images" / "left_right_n06_t000.png"
+    picture.write_bytes(picture.read_bytes()[:200])
+    before = listing(tmp_path)
+    words = [*RUN, "--models", "chance", "--stimuli", "set", "--out", "out"]
+    assert_one_error(*call(*words), r"left_right_n06_t000.png.*truncated or damaged")
+    assert listing(tmp_path) == before
+
+
+TOML = """
+experiment = "search-asymmetry"
+conditions = ["left_right", "top_down"]
+trials = 2
+seed = 3
+rendering = "smooth"
+jpeg = true
+{}
+[[models]]
+name = "eccnet"
+label = "small"
+weights = "seeded:0/8"
+
+[[models]]
+name = "chance"
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("trails = 3", "'trails'.*Did you mean 'trials'"),
+        ("n_bootstrap = 'many'", "`n_bootstrap` cannot be 'many'"),
+        ("n_bootstrap = true", "`n_bootstrap` cannot be True"),
+        ("n_bootstrap = -5", "`n_bootstrap`"),
+        ("n_bootstrap = ", "is not a TOML file"),
+        ("models = 'eccnet'", "TOML"),
+        ("[[models]]\nlabel = 'x'", r"a \[\[models\]\] table lacks `name`"),
+        ("[[models]]\nname = 'ivs'", "Did you mean 'ivsn'"),
+        ("[[models]]\nname = 'ivsn'\nwidth = 3", "'width'"),
+        ("[[models]]\nname = 'ivsn'\nweights = 3", "`weights` of a model cannot be 3"),
+        ("[[models]]\nname = 'chance'\nweights = 'x'", "'weights'"),
+        ("[[models]]\nname = 'saliency'\nlabel = 'human'", "called 'human'"),
+    ],
+    ids=lambda value: value if "=" in value else "",
+)
+def test_bad_entries_of_a_file_leave_nothing(call, tmp_path, entry, message):
+    (tmp_path / "run.toml").write_text(TOML.format(entry).replace("jpeg = true", ""))
+    before = listing(tmp_path)
+    assert_one_error(*call(*RUN, "--config", "run.toml", "--out", "out"), message)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\xfe\x00", "is not a TOML file"),
+        (b"experiment = 'scanpaths'", "`experiment` must be one of 'search-asymm"),
+        (b"models = 'eccnet'", r"`models` must be \[\[models\]\] tables"),
+        (b"[models]\nname = 'eccnet'", r"`models` must be \[\[models\]\] tables"),
+        (b"conditions = 3", "`conditions` cannot be 3"),
+        (b"conditions = [3]", "`conditions` must be one of"),
+        (b"trials = 2.5", "`trials` cannot be 2.5"),
+    ],
+)
+def test_files_of_another_kind_are_refused(call, tmp_path, data, message):
+    (tmp_path / "run.toml").write_bytes(data)
+    assert_one_error(*call(*RUN, "--config", "run.toml", "--out", "out"), message)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_a_file_and_flags_ask_for_the_same_run(tmp_path):
+    (tmp_path / "run.toml").write_text(TOML.format("").replace('label = "small"', ""))
+    flags = search_options(
+        models="eccnet,chance",
+        weights="seeded:0/8",
+        conditions="left_right, top_down",
+        trials=2,
+        seed=3,
+        rendering="smooth",
+        jpeg=True,
+    )
+    assert search_options(tmp_path / "run.toml") == flags
+
+
+def test_flags_win_over_the_file(tmp_path):
+    (tmp_path / "run.toml").write_text(TOML.format("n_bootstrap = 7"))
+    found = search_options(
+        tmp_path / "run.toml",
+        weights="seeded:5/8",
+        conditions="all",
+        seed=0,
+        jpeg=False,
+        trials=None,
+    )
+    assert found == {
+        "models": [
+            ModelSpec("eccnet", label="small", weights="seeded:5/8"),
+            ModelSpec("chance"),
+        ],
+        "conditions": "all",
+        "trials": 2,
+        "seed": 0,
+        "rendering": "smooth",
+        "jpeg": False,
+        "n_bootstrap": 7,
+    }
+    found = search_options(tmp_path / "run.toml", models="saliency")
+    assert found["models"] == [ModelSpec("saliency")]
+
+
+def test_without_words_the_default_models_run():
+    names = [spec.name for spec in search_options()["models"]]
+    assert names == ["eccnet", "ivsn", "chance"]
+
+
+# ------------------------------------------------------------------ other verbs
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rn"], "Did you mean 'run'"),
+        (["report", "nowhere"], "no finished run: trials.parquet is missing"),
+        (["report"], "(?i)missing argument"),
+        (["demo", "serch"], "Did you mean 'search'"),
+        (["data", "check", "search-asymetry", "."], "Did you mean 'search-asymmetry'"),
+        (["data", "check", "search-asymmetry-trials", "nowhere"], "`folder`.*nothing"),
+        (["data", "check", "search-asymmetry-trials", "damaged"], "truncated|damaged"),
+        (["data", "check", "search-asymmetry-trials", "empty"], "asymmetry_trials.csv"),
+        (["weights", "convert-keras", "absent.h5", "new.safetensors"], "absent.h5"),
+        (["weights", "convert-keras", "cut.h5", "new.safetensors"], "cut.h5.*damaged"),
+        (["weights", "convert-keras", "cut.h5", "new.pth"], "'.safetensors'.*'.pth'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_verbs_fail_in_one_line_and_leave_nothing(call, tmp_path, words, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "asymmetry_trials.csv.gz").write_bytes(b"\x1f\x8b\x08")
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
+    before = listing(tmp_path)
+    assert_one_error(*call(*words), message)
+    assert listing(tmp_path) == before
+
+
+def test_a_set_that_ships_needs_no_folder(call):
+    code, output, _ = call("data", "check", "search-asymmetry", "nowhere")
+    assert code == 0
+    assert output.startswith("40 mean reaction times in 12 conditions\n")
+
+
+def test_the_converted_weights_are_named(call, tmp_path):
+    draw = np.random.default_rng(0)
+    channels = 3
+    with h5py.File(tmp_path / "keras.h5", "w") as file:
+        for block, n in enumerate((2, 2, 3, 3, 3), 1):
+            for conv in range(1, n + 1):
+                group = file.create_group(f"block{block}_conv{conv}")
+                group["kernel"] = draw.normal(size=(3, 3, channels, 4))
+                group["bias"] = np.zeros(4)
+                channels = 4
+    words = ["weights", "convert-keras", "keras.h5", "new.safetensors"]
+    assert call(*words) == (0, "wrote new.safetensors\n", "")
+    assert (tmp_path / "new.safetensors").stat().st_size > 13 * 4 * 4
+
+
+def test_verbose_shows_where_an_error_came_from(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["neurovis", "--verbose", "report", "nowhere"])
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        main()
+
+
+# ----------------------------------------------------------------------- doctor
+
+
+def test_the_doctor_finds_nothing_amiss_here(tmp_path):
+    done = spawn("doctor", cwd=tmp_path, NEUROVIS_DATA="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not re.search("^AMISS", done.stdout, re.MULTILINE)
+    for package in ("neurovis", "stimuli", "data_loaders", "analysis", "tasks"):
+        assert f"package {package}: {ROOT / package}\n" in done.stdout
+    assert f"torch: {torch.__version__.split('+')[0]}" in done.stdout
+    assert "NEUROVIS_DATA is not set" in done.stdout
+
+
+@pytest.mark.parametrize("way", ["current folder", "PYTHONPATH"])
+def test_the_doctor_names_a_module_that_stands_before_ours(tmp_path, way):
+    # `python -c`, notebooks and scripts look into their folder first, and every
+    # Python looks into PYTHONPATH before installed packages.
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "analysis.py").write_text("answer = 42\n")
+    (folder / "elsewhere").mkdir()
+    cwd, path = (
+        (folder, "") if way == "current folder" else (folder / "elsewhere", folder)
+    )
+    done = spawn("doctor", cwd=cwd, PYTHONPATH=str(path))
+    assert done.returncode == 1
+    amiss = [e for e in done.stdout.splitlines() if e.startswith("AMISS")]
+    assert len(amiss) == 1
+    assert f"package analysis: {folder / 'analysis.py'} shadows ours" in amiss[0]
+    assert "rename it" in amiss[0]
+
+
+def test_the_doctor_says_that_a_data_folder_is_absent(tmp_path):
+    done = spawn("doctor", cwd=tmp_path, NEUROVIS_DATA="nowhere")
+    assert done.returncode == 1
+    assert "AMISS data: NEUROVIS_DATA=nowhere is not a folder" in done.stdout
+
+
+# --------------------------------------------------------------- the source text
+
+
+def sources(*suffixes):
+    """Text files of the project; hidden and made folders left out."""
+    made = {"results", "_build", "gallery", "generated", "__pycache__", "build", "dist"}
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if any(part.startswith(".") or part in made for part in parts):
+            continue
+        if path.is_file() and path.suffix in suffixes:
+            yield path
+
+
+def test_only_one_module_opens_python_objects():
+    pattern = re.compile(r"torch\.load\(|\bpickle\b|\ballow_pickle\b|\bjoblib\b")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in sources(".py")
+        if pattern.search(path.read_text(encoding="utf-8"))
+        and path.relative_to(ROOT).parts[0] != "tests"
+    }
+    assert found == {"neurovis/adapters/weights.py"}
+
+
+# Folders of one machine; put together here, so that this file does not match.
+PLACES = re.compile(
+    r"(?<![\w/.\-])(?:"
+    + "|".join(["/" + "work", "/" + "root", "/" + "farm", r"\.\./" + "shared"])
+    + r")(?![\w-])"
+)
+
+
+def test_no_file_names_a_place_on_one_machine():
+    assert PLACES.search("see /" + "work/data")
+    assert not PLACES.search("see https://example.org/" + "work and net/" + "work")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in sources(".py", ".rst", ".md", ".toml", ".html", ".css", ".cff", "")
+        for match in PLACES.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
