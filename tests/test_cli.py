@@ -498,10 +498,10 @@ def test_the_doctor_names_a_module_that_stands_before_ours(tmp_path, way):
     folder.mkdir()
     (folder / "analysis.py").write_text("answer = 42\n")
     (folder / "elsewhere").mkdir()
-    cwd, path = (
-        (folder, "") if way == "current folder" else (folder / "elsewhere", folder)
-    )
-    done = spawn("doctor", cwd=cwd, PYTHONPATH=str(path))
+    cwd, path = folder, str(ROOT)
+    if way == "PYTHONPATH":
+        cwd, path = folder / "elsewhere", f"{folder}{os.pathsep}{ROOT}"
+    done = spawn("doctor", cwd=cwd, PYTHONPATH=path)
     assert done.returncode == 1
     amiss = [e for e in done.stdout.splitlines() if e.startswith("AMISS")]
     assert len(amiss) == 1
