@@ -292,13 +292,13 @@ def test_an_absent_device_is_an_error_and_not_replaced(call, tmp_path):
     assert listing(tmp_path) == {}
 
 
-@pytest.mark.parametrize("out", ["taken", "taken/below/it"])
-def test_a_file_in_the_way_of_results_is_named(tmp_path, out):
+def test_a_file_in_the_way_of_results_is_named(call, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    done = spawn(*RUN, "--out", out, "--models", "chance", cwd=tmp_path)
-    assert_one_error(
-        done.returncode, done.stdout, done.stderr, "taken is a file. Move that file"
-    )
+    words = [*RUN, "--models", "chance", "--out"]
+    message = "taken is a file. Move that file"
+    done = spawn(*words, "taken", cwd=tmp_path)
+    assert_one_error(done.returncode, done.stdout, done.stderr, message)
+    assert_one_error(*call(*words, "taken/below/it"), message)
     assert listing(tmp_path) == {"taken": b"a file"}
 
 
@@ -509,10 +509,11 @@ def test_the_doctor_names_a_module_that_stands_before_ours(tmp_path, way):
     assert "rename it" in amiss[0]
 
 
-def test_the_doctor_says_that_a_data_folder_is_absent(tmp_path):
-    done = spawn("doctor", cwd=tmp_path, NEUROVIS_DATA="nowhere")
-    assert done.returncode == 1
-    assert "AMISS data: NEUROVIS_DATA=nowhere is not a folder" in done.stdout
+def test_the_doctor_says_that_a_data_folder_is_absent(call, monkeypatch):
+    monkeypatch.setenv("NEUROVIS_DATA", "nowhere")
+    code, output, _ = call("doctor")
+    assert code == 1
+    assert "AMISS data: NEUROVIS_DATA=nowhere is not a folder" in output
 
 
 # --------------------------------------------------------------- the source text

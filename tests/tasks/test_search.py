@@ -553,11 +553,14 @@ def interrupt(process, out, number, delay):
     """Send a signal some time after the next part of the run was stored."""
     parts = Store(out / "parts")
     before = len(parts.keys())
-    while process.poll() is None and len(parts.keys()) == before:
-        time.sleep(0.005)
-    time.sleep(delay)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=50)
+    try:
+        while process.poll() is None and len(parts.keys()) == before:
+            time.sleep(0.005)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=50)
+    finally:
+        process.kill()
     return process.returncode, errors
 
 
