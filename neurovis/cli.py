@@ -346,3 +346,7 @@ def main() -> None:
         text = error.args[0] if isinstance(error, KeyError) else str(error)
         sys.stderr.write(f"error: {text}\n")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

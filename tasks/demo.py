@@ -26,7 +26,7 @@ def demo_search(out: Path) -> list[str]:
     networks = ("eccnet", "eccnet-18-17", "eccnet-noecc", "ivsn")
     models = [ModelSpec(name, weights=DEMO_WEIGHTS) for name in networks]
     baselines = [ModelSpec(name) for name in ("chance", "pixel-match", "saliency")]
-    run_search_asymmetry([*models, *baselines], out, trials=4, seed=0)
+    run_search_asymmetry([*models, *baselines], out, trials=3, seed=0)
     return finish_search_run(out)
 
 

@@ -126,7 +126,7 @@ def finish_search_run(folder: str | Path) -> list[str]:
     Returns
     -------
     list of str
-        Mean asymmetry indices, notes of provenance, and the path of the report.
+        Mean asymmetry indices (untrained models marked), and the path of the report.
 
     Raises
     ------
