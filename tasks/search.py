@@ -33,7 +33,13 @@ from neurovis.core.log import progress
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
 from neurovis.core.provenance import code_fingerprint, collect
 from neurovis.core.store import Store
-from neurovis.core.types import Provenance, Responses, Score, StimulusSet
+from neurovis.core.types import (
+    FIXATION_COLUMNS,
+    Provenance,
+    Responses,
+    Score,
+    StimulusSet,
+)
 from stimuli.save import load_stimuli
 from stimuli.search_arrays import item_areas, make_search_arrays, target_area
 from stimuli.search_conditions import SEARCH_CONDITIONS
@@ -200,18 +206,18 @@ def run_searches(
     trials, fixations = [], []
     bar = progress(len(stimuli) * len(searchers), "searching", unit="trial")
     code = code_fingerprint()
+    shards = list(_shards(stimuli.table))
     with bar:
         for searcher in searchers:
-            for rows in _shards(stimuli.table):
+            for rows in shards:
                 part = stimuli.select(rows)
                 found = _search_shard(searcher, part, seed, store, code)
                 fixations.append(found.assign(subject=searcher.name))
                 trials.append(trial_table(searcher, part.table, fixations[-1]))
                 bar.update(len(rows))
-    columns = ["subject", "stimulus_id", "fixation", "x_px", "y_px", "duration_ms"]
     return Responses(
         pd.concat(trials, ignore_index=True),
-        pd.concat(fixations, ignore_index=True)[columns],
+        pd.concat(fixations, ignore_index=True)[list(FIXATION_COLUMNS)],
     )
 
 

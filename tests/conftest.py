@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import sync_playwright
 
 # No test measures time: a busy machine may be slow.
 settings.register_profile("neurovis", deadline=None)
@@ -51,6 +52,23 @@ def chromium():
     if found is None:
         missing("no Chromium on PATH: install the package `chromium`")
     return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """A real headless Chromium that asks nothing of the network."""
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

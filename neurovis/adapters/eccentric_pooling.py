@@ -239,6 +239,28 @@ def same_pool(x: Tensor, window: int, kind: PoolKind) -> Tensor:
     return pooled / F.avg_pool2d(inside, window, 2)
 
 
+def halve(x: Tensor, times: int, kind: PoolKind) -> Tensor:
+    """Apply ordinary 2 x 2 pooling several times.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, C, H, W)
+        Maps.
+    times : int
+        How often, >= 0.
+    kind : {"average", "max"}
+        What is taken of each window.
+
+    Returns
+    -------
+    Tensor, shape (B, C, ceil(H / 2**times), ceil(W / 2**times))
+        Pooled maps.
+    """
+    for _ in range(times):
+        x = same_pool(x, 2, kind)
+    return x
+
+
 def pool_part(
     x: Tensor,
     corner: tuple[int, int],

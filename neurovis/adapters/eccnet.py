@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurovis.adapters.eccentric_pooling import PoolKind, same_pool
+from neurovis.adapters.eccentric_pooling import PoolKind, halve
 from neurovis.adapters.gaze_window import GazeWindow
 from neurovis.adapters.search_loop import SearchState, check_trials
 from neurovis.adapters.search_maps import (
@@ -217,9 +217,9 @@ class EccNet:
 
         check_trials(trials, rules)
         # A GPU holds a few copies of the first stage's map per trial.
-        side = 2 * (rules.eye_radius_px + MARGIN_PX)
+        item_bytes = self.window(rules).side ** 2 * 1024
         return in_batches(
-            run, trials, size, item_bytes=side**2 * 1024, device=self.trunk.device
+            run, trials, size, item_bytes=item_bytes, device=self.trunk.device
         )
 
     def watch(
@@ -283,13 +283,11 @@ class EccNet:
         pixels = torch.from_numpy(target[None].copy()).to(self.trunk.device)
         with exact_float32():
             _, pooled = full_pass(self.trunk, pixels, rules)
-            features = []
-            for index in range(len(pooled) - 3, len(pooled)):
-                x = pooled[index]
-                for _ in range(len(pooled) - 1 - index):
-                    x = same_pool(x, 2, self.variant.kind)
-                features.append(x[0])
-        return tuple(features)
+            last = pooled[-3:]
+            return tuple(
+                halve(x, len(last) - 1 - i, self.variant.kind)[0]
+                for i, x in enumerate(last)
+            )
 
     def window(self, rules: SearchRules) -> GazeWindow:
         """Return what the model sees through under these rules; kept until they change.

@@ -20,12 +20,12 @@ from neurovis.adapters.eccentric_pooling import (
     PoolingRule,
     PoolKind,
     eccentric_pool,
+    halve,
     lead_padding,
     pool_part,
     pool_reach,
     pool_touched,
     pooling_zones,
-    same_pool,
 )
 from neurovis.adapters.map_parts import (
     Box,
@@ -121,7 +121,6 @@ class GazeWindow:
             for layer in stage:
                 n = (n - 1) // layer.stride + 1
                 self.sides[-1].append(n)
-        self.map_side = n
         # Stage outputs compared in search, with the halvings down to the last map.
         last = len(strides) - 1
         self.halvings = {s: last - s for s in range(last - 2, last + 1)}
@@ -138,10 +137,7 @@ class GazeWindow:
             maps.append(self.trunk.run_stage(stage, pooled[-1]))
         seen = []
         for stage, halvings in self.halvings.items():
-            x = maps[stage - self.early + 1]
-            for _ in range(halvings):
-                x = same_pool(x, 2, self.kind)
-            seen.append(x)
+            seen.append(halve(maps[stage - self.early + 1], halvings, self.kind))
         return Surround(tuple(maps), tuple(pooled), tuple(seen))
 
     def _early_surround(self) -> Tensor:
@@ -435,8 +431,7 @@ class GazeWindow:
                 for a, b in patch.box
             ]
             x = region(base, [patch], *spans)
-            for _ in range(halvings):
-                x = same_pool(x, 2, self.kind)
+            x = halve(x, halvings, self.kind)
             row, column = spans[0][0] // step, spans[1][0] // step
             height, width = x.shape[-2:]
             out[trial, :, row : row + height, column : column + width] = x[0]

@@ -4,21 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from playwright.sync_api import sync_playwright
 
 from analysis.plots import plot_asymmetry_indices, plot_search_display
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from analysis.search_scores import search_scores
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)> \"'&"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 WIDTHS = [390, 1920]
 
 
@@ -54,14 +45,6 @@ def report(tmp_path_factory, trials, human):
         sections=sections,
         provenance={"hash": "0123456789abcdef" * 8, "versions": {"torch": "2.15"}},
     )
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,11 @@
 import re
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tasks.search import ModelSpec, run_search_asymmetry
 from tasks.search_report import finish_search_run
 
 HOSTILE = "<script>alert(1)</script> $x^{$"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 WIDTHS = [390, 1920]
 
 
@@ -40,23 +31,20 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def visits(chromium, finished):
+def visits(browser, finished):
     """One open page per width, with all it said and asked for."""
     folder, _ = finished
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        visits = {}
-        for width in WIDTHS:
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            messages, requests = [], []
-            page.on("console", lambda m, to=messages: to.append(m.text))
-            page.on("pageerror", lambda e, to=messages: to.append(str(e)))
-            page.on("dialog", lambda d, to=messages: (to.append("dialog"), d.dismiss()))
-            page.on("request", lambda r, to=requests: to.append(r.url))
-            page.goto((folder / "report.html").as_uri(), wait_until="load")
-            visits[width] = (page, messages, requests)
-        yield visits
-        browser.close()
+    visits = {}
+    for width in WIDTHS:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        messages, requests = [], []
+        page.on("console", lambda m, to=messages: to.append(m.text))
+        page.on("pageerror", lambda e, to=messages: to.append(str(e)))
+        page.on("dialog", lambda d, to=messages: (to.append("dialog"), d.dismiss()))
+        page.on("request", lambda r, to=requests: to.append(r.url))
+        page.goto((folder / "report.html").as_uri(), wait_until="load")
+        visits[width] = (page, messages, requests)
+    return visits
 
 
 def test_the_run_tells_its_figures_and_where_the_report_lies(finished):
