@@ -23,7 +23,7 @@ from neurovis.adapters.eccnet import MARGIN_PX, load_eccnet
 from neurovis.adapters.search_loop import SearchState
 from neurovis.core.device import exact_float32
 from stimuli.search_arrays import make_search_arrays
-from tasks.search import search_rules, search_trial
+from tasks.search_asymmetry import search_rules, search_trial
 
 CONDITIONS = {524: "left_right", 806: "hetero_t20", 1358: "Ls"}
 

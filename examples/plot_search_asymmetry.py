@@ -20,7 +20,7 @@ from analysis.search_scores import search_scores
 from data_loaders.search_humans import load_human_rt
 from neurovis.adapters import load_model
 from stimuli.search_arrays import make_search_arrays
-from tasks.search import run_searches
+from tasks.search_asymmetry import run_searches
 
 # %%
 # Stimuli

@@ -204,9 +204,9 @@ def run_search_asymmetry(
     ] = None,
 ) -> None:
     """Compare models with people in six search-asymmetry experiments."""
-    from tasks.search import run_search_asymmetry as run
-    from tasks.search_config import search_options
-    from tasks.search_report import finish_search_run
+    from tasks.search_asymmetry import run_search_asymmetry as run
+    from tasks.run_config import search_options
+    from tasks.search_asymmetry_report import finish_search_run
 
     options = search_options(
         config,
@@ -231,7 +231,7 @@ def report(
     results: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:
     """Write the report of a finished run again."""
-    from tasks.search_report import finish_search_run
+    from tasks.search_asymmetry_report import finish_search_run
 
     for line in finish_search_run(results):
         _say(line)

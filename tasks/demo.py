@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.search import ModelSpec, run_search_asymmetry
-from tasks.search_report import finish_search_run
+from tasks.models import ModelSpec
+from tasks.search_asymmetry import run_search_asymmetry
+from tasks.search_asymmetry_report import finish_search_run
 
 # Random weights of an eighth of the width: a picture of the machinery, not a claim.
 DEMO_WEIGHTS = "seeded:0/8"

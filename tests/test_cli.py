@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 import neurovis
 from neurovis.cli import main
-from tasks.search import ModelSpec
-from tasks.search_config import search_options
+from tasks.models import ModelSpec
+from tasks.run_config import search_options
 
 ROOT = Path(neurovis.__file__).parents[1]
 ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]

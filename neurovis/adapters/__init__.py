@@ -17,6 +17,7 @@ MODELS = {
     "chance": _BASELINE,
     "pixel-match": _BASELINE,
     "saliency": _BASELINE,
+    "centre": _BASELINE,
 }
 
 

@@ -1,4 +1,4 @@
-"""Observers without a network: chance, pixel matching and bottom-up saliency.
+"""Observers without a network: chance, centre bias, pixel matching, saliency.
 
 They obey the same rules as eccNET (`search_loop`). The published chance and pixel
 matching differ in ways that are errors of their scripts (a shift by one trial, item
@@ -90,9 +90,9 @@ class PrioritySearcher:
 
     Parameters
     ----------
-    kind : {"pixel-match", "saliency"}
-        Map: correlation of the pixels with the picture of the target, or bottom-up
-        saliency, whatever the target.
+    kind : {"pixel-match", "saliency", "centre"}
+        Map: correlation of the pixels with the picture of the target, bottom-up
+        saliency, or nearness to the centre, the last two whatever the target.
     name : str
         Name in tables.
     notes : tuple of str, default ()
@@ -138,6 +138,8 @@ class PrioritySearcher:
     def _priority(self, trial: SearchTrial, rules: SearchRules) -> NDArray[np.float64]:
         if self.kind == "pixel-match":
             return pixel_match_map(trial.image, trial.target)
+        if self.kind == "centre":
+            return centre_map(trial.image.shape[:2])
         return saliency_map(trial.image, background=rules.background)
 
 
@@ -148,7 +150,7 @@ def load_baseline(
 
     Parameters
     ----------
-    kind : {"chance", "pixel-match", "saliency"}
+    kind : {"chance", "pixel-match", "saliency", "centre"}
         Which.
     label : str, optional
         Name in tables; the kind by default.
@@ -168,10 +170,36 @@ def load_baseline(
     >>> load_baseline("saliency").name
     'saliency'
     """
-    check_option("kind", kind, ("chance", "pixel-match", "saliency"))
+    check_option("kind", kind, ("chance", "pixel-match", "saliency", "centre"))
     if kind == "chance":
         return ChanceSearcher(label or kind)
     return PrioritySearcher(kind, label or kind)
+
+
+def centre_map(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return nearness to the centre of a picture, equal for like shapes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width.
+
+    Returns
+    -------
+    ndarray of float64, shape (H, W)
+        1 at the centre, 0 in the corners; the same along ellipses of the aspect
+        ratio of the picture.
+
+    Examples
+    --------
+    >>> centre_map((3, 3)).argmax()
+    np.int64(4)
+    """
+    height, width = shape
+    y = (np.arange(height)[:, None] + 0.5) / height - 0.5
+    x = (np.arange(width) + 0.5) / width - 0.5
+    nearness: NDArray[np.float64] = 1 - np.hypot(x, y) / np.hypot(0.5, 0.5)
+    return nearness
 
 
 def pixel_match_map(

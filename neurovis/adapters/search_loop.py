@@ -48,7 +48,7 @@ class SearchState:
             self.allowed = np.ones((height, width), np.uint8)
         else:
             self.allowed = trial.item_areas.sum(0).astype(np.uint8)
-        self.fixations = [(height // 2, width // 2)]
+        self.fixations = [trial.start or (height // 2, width // 2)]
         self.found = self.done = False
 
     def begin_glance(self) -> bool:
@@ -65,7 +65,8 @@ class SearchState:
         if len(self.fixations) > self.rules.max_saccades:
             self.done = True
         if not self.done and without_items:
-            square = _square(self.fixations[-1], self.rules.tolerance_px)
+            side = self.rules.inhibition_px or self.rules.tolerance_px
+            square = _square(self.fixations[-1], side)
             self.allowed[square] = 0
         return not self.done
 
@@ -237,13 +238,20 @@ def fit_trial(
         levels = np.rint(rows @ area @ columns.T * 255)
         return np.asarray(levels > 125)
 
-    areas = trial.item_areas
+    areas, start = trial.item_areas, trial.start
+    if start is not None:
+        old = trial.image.shape[:2]
+        row, column = (
+            int((f + 0.5) * n / o) for f, n, o in zip(start, shape, old, strict=True)
+        )
+        start = (row, column)
     return SearchTrial(
         trial.stimulus_id,
         nearest(trial.image, shape),
         nearest(trial.target, target_shape),
         covered(trial.target_area),
         None if areas is None else np.stack([covered(area) for area in areas]),
+        start,
     )
 
 

@@ -32,11 +32,13 @@ class SearchTrial:
     item_areas : ndarray of bool, shape (n_items, H, W), optional
         Areas that are attended, erased and inhibited as a whole; without them a
         square around each fixation is inhibited and the picture is not altered.
+    start : tuple of int, optional
+        Row and column of the pixel that is fixated first; the centre by default.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes or dtypes do not fit together.
+        If shapes or dtypes do not fit together, or `start` is off the display.
     """
 
     stimulus_id: str
@@ -44,6 +46,7 @@ class SearchTrial:
     target: NDArray[np.uint8]
     target_area: NDArray[np.bool_]
     item_areas: NDArray[np.bool_] | None = None
+    start: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         height, width = check_image("image", self.image).shape[:2]
@@ -53,6 +56,9 @@ class SearchTrial:
         if self.item_areas is not None:
             areas = (None, *area)
             check_array("item_areas", self.item_areas, shape=areas, dtype=np.bool_)
+        if self.start is not None:
+            check_between("start row", self.start[0], low=0, high=height - 1)
+            check_between("start column", self.start[1], low=0, high=width - 1)
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,7 @@ class SearchRules:
         The search ends, not found, after this many saccades.
     tolerance_px : int
         Found when the target area meets the square of this side (rounded down
-        to even) around the fixation; also the side of the inhibited square when
-        a trial has no item areas.
+        to even) around the fixation.
     background : int
         Grey level around the display, 0..255.
     layer_weighting : {"max", "equal"}
@@ -79,6 +84,10 @@ class SearchRules:
         fixed binomial kernel.
     px_per_deg : float, default 30
         Pixels per degree of visual angle of the display.
+    inhibition_px : int, optional
+        Side (rounded down to even) of the square around each fixation that is not
+        visited again where a trial has no item areas; `tolerance_px` by default, as
+        published.
 
     Raises
     ------
@@ -93,6 +102,7 @@ class SearchRules:
     layer_weighting: str = "max"
     sharpening: tuple[tuple[int, float], tuple[int, float]] = ((3, 1.0), (5, 3.0))
     px_per_deg: float = 30.0
+    inhibition_px: int | None = None
 
     def __post_init__(self) -> None:
         check_between("eye_radius_px", self.eye_radius_px, low=1)
@@ -101,6 +111,8 @@ class SearchRules:
         check_between("background", self.background, low=0, high=255)
         check_option("layer_weighting", self.layer_weighting, ("max", "equal"))
         check_between("px_per_deg", self.px_per_deg, low=1)
+        if self.inhibition_px is not None:
+            check_between("inhibition_px", self.inhibition_px, low=2)
         for size, sigma in self.sharpening:
             check_option("sharpening size", size, (1, 3, 5, 7, 9, 11, 13, 15))
             check_between("sharpening sigma", sigma)

@@ -12,7 +12,7 @@ import pytest
 from neurovis.adapters.eccnet import load_eccnet
 from neurovis.adapters.search_maps import enlargement
 from stimuli.search_arrays import make_search_arrays
-from tasks.search import search_rules, search_trial
+from tasks.search_asymmetry import search_rules, search_trial
 
 WEIGHTS = "seeded:100/8"
 # (condition, set size, trial) of seed 3, and the SHA-256 of display and target.

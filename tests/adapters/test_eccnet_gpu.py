@@ -6,7 +6,7 @@ import torch
 
 from neurovis.adapters.eccnet import load_eccnet
 from stimuli.search_arrays import make_search_arrays
-from tasks.search import search_rules, search_trial
+from tasks.search_asymmetry import search_rules, search_trial
 
 
 @pytest.mark.gpu

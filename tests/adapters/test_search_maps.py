@@ -19,7 +19,7 @@ from neurovis.adapters.search_maps import (
     normalise_map,
     sharpen_map,
 )
-from tasks.search import SHARPENING
+from tasks.search_asymmetry import SHARPENING
 
 
 def draw(*shape, seed=0):

@@ -22,7 +22,7 @@ from typer.main import get_command
 import neurovis
 from neurovis.cli import app
 from stimuli.search_arrays import make_search_arrays
-from tasks.search import run_searches
+from tasks.search_asymmetry import run_searches
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("neurovis", "stimuli", "data_loaders", "analysis", "tasks")

@@ -6,9 +6,8 @@ same displays under the same rules; saccades become reaction times; slopes and
 asymmetry indices are compared with those of people.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,30 @@ import numpy as np
 import pandas as pd
 
 from analysis.psychophysics import fixations_to_rt_ms
-from analysis.search_scores import HUMAN_MODEL, HUMAN_SUBJECT, search_scores
+from analysis.search_scores import search_scores
 from data_loaders.search_humans import load_human_rt
-from neurovis.adapters import MODELS, load_model
 from neurovis.core.checks import check_between, check_columns, check_option
 from neurovis.core.device import deterministic, resolve
-from neurovis.core.files import (
-    check_writable_folder,
-    read_json,
-    read_table,
-    sha256_json,
-    write_json,
-    write_table,
-)
-from neurovis.core.log import progress
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
-from neurovis.core.provenance import code_fingerprint, collect
+from neurovis.core.provenance import collect
 from neurovis.core.store import Store
-from neurovis.core.types import (
-    FIXATION_COLUMNS,
-    Provenance,
-    Responses,
-    Score,
-    StimulusSet,
-)
+from neurovis.core.types import FIXATION_COLUMNS, Responses, Score, StimulusSet
 from stimuli.save import load_stimuli
 from stimuli.search_arrays import item_areas, make_search_arrays, target_area
 from stimuli.search_conditions import SEARCH_CONDITIONS
+from tasks.models import NETWORKS, ModelSpec, check_names, model_specs
+from tasks.runs import (
+    Run,
+    SearchBlock,
+    begin_run,
+    is_untrained,
+    load_run,
+    model_fingerprints,
+    save_run,
+    search_blocks,
+)
 
 TASK = "search-asymmetry"
-NETWORKS = tuple(name for name, (module, _) in MODELS.items() if "eccnet" in module)
 # Small and large Gaussian of the sharpening step (kernel, sigma), as published.
 SHARPENING = {
     "curvature": ((3, 1.0), (5, 3.0)),
@@ -57,64 +50,6 @@ SHARPENING = {
 TOLERANCE_PX = 10
 # Trials that are computed and kept together: the most an interruption costs.
 TRIALS_PER_SHARD = 5
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model as a user asks for it.
-
-    Parameters
-    ----------
-    name : str
-        One of `neurovis.adapters.MODELS`.
-    label : str, optional
-        Name in tables; the model's by default.
-    backbone, weights, preprocessing : str, optional
-        For networks, see `neurovis.adapters.trunk_weights.load_trunk`.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or a baseline gets options of a network.
-    """
-
-    name: str
-    label: str | None = None
-    backbone: str | None = None
-    weights: str | None = None
-    preprocessing: str | None = None
-
-    def __post_init__(self) -> None:
-        check_option("models", self.name, tuple(MODELS))
-        given = [
-            k for k in ("backbone", "weights", "preprocessing") if getattr(self, k)
-        ]
-        if given and self.name not in NETWORKS:
-            raise ValueError(
-                f"`{self.name}` is no network and takes no {given[0]!r}; networks "
-                f"are {', '.join(NETWORKS)}."
-            )
-
-    def load(self, device: str = "auto") -> Searcher:
-        """Build the model.
-
-        Parameters
-        ----------
-        device : str, default "auto"
-            Where networks compute.
-
-        Returns
-        -------
-        Searcher
-            Ready to search.
-        """
-        options = {k: v for k, v in asdict(self).items() if v and k != "name"}
-        if self.name in NETWORKS:
-            options["device"] = device
-        searcher: Searcher = load_model(self.name, **options)
-        return searcher
 
 
 def search_rules(row: Mapping[Any, Any]) -> SearchRules:
@@ -202,38 +137,29 @@ def run_searches(
     ValueError
         If two observers share a name, or one has that of people.
     """
-    _check_names(searchers)
-    trials, fixations = [], []
-    bar = progress(len(stimuli) * len(searchers), "searching", unit="trial")
-    code = code_fingerprint()
     shards = list(_shards(stimuli.table))
-    with bar:
-        for searcher in searchers:
-            for rows in shards:
-                part = stimuli.select(rows)
-                found = _search_shard(searcher, part, seed, store, code)
-                fixations.append(found.assign(subject=searcher.name))
-                trials.append(trial_table(searcher, part.table, fixations[-1]))
-                bar.update(len(rows))
+    blocks = [_block(stimuli.select(rows)) for rows in shards]
+    tables = search_blocks(searchers, blocks, task=TASK, seed=seed, store=store)
+    trials = [
+        trial_table(searcher, stimuli.table.iloc[rows], table)
+        for searcher, parts in zip(searchers, tables, strict=True)
+        for rows, table in zip(shards, parts, strict=True)
+    ]
+    fixations = [table for parts in tables for table in parts]
     return Responses(
         pd.concat(trials, ignore_index=True),
         pd.concat(fixations, ignore_index=True)[list(FIXATION_COLUMNS)],
     )
 
 
-def _check_names(searchers: Sequence[Searcher]) -> None:
-    names = [searcher.name for searcher in searchers]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ValueError(
-            f"Two models are called {sorted(repeated)[0]!r}: give each a `label`."
-        )
-    for name in (HUMAN_MODEL, HUMAN_SUBJECT):
-        if name in names:
-            raise ValueError(
-                f"A model cannot be called {name!r}, which stands for people: give it "
-                "another `label`."
-            )
+def _block(part: StimulusSet) -> SearchBlock:
+    """Return displays of one condition as what is searched together."""
+
+    def load() -> list[SearchTrial]:
+        return [search_trial(part, i) for i in range(len(part))]
+
+    rules = search_rules(part.table.iloc[0].to_dict())
+    return SearchBlock(part.fingerprint, rules, len(part), load)
 
 
 def _shards(table: pd.DataFrame) -> Iterator[list[int]]:
@@ -246,35 +172,6 @@ def _shards(table: pd.DataFrame) -> Iterator[list[int]]:
         if full or end == len(rows) or kinds[end] != kinds[start]:
             yield list(range(start, end))
             start = end
-
-
-def _search_shard(
-    searcher: Searcher,
-    part: StimulusSet,
-    seed: int,
-    store: Store | None,
-    code: str,
-) -> pd.DataFrame:
-    """Return the fixations of one shard, from the store when it is there."""
-    rules = search_rules(part.table.iloc[0].to_dict())
-
-    def compute() -> pd.DataFrame:
-        displays = [search_trial(part, i) for i in range(len(part))]
-        paths = searcher.search(displays, rules, seed=seed)
-        tables = [path.to_table().assign(found=path.found) for path in paths]
-        return pd.concat(tables, ignore_index=True)
-
-    if store is None:
-        return compute()
-    parts = {
-        "task": TASK,
-        "code": code,
-        "observer": dict(searcher.identity),
-        "stimuli": part.fingerprint,
-        "rules": asdict(rules),
-        "seed": seed,
-    }
-    return store.get_or_compute(parts, compute)
 
 
 def trial_table(
@@ -327,7 +224,7 @@ def trial_table(
             "rt_ms": fixations_to_rt_ms(n_fixations),
             "correct": found,
             "model": searcher.name,
-            "untrained": any("untrained" in note for note in searcher.notes),
+            "untrained": is_untrained(searcher),
             **{name: stimuli[name].to_numpy() for name in factors},
             "n_fixations": n_fixations,
             "found": found,
@@ -391,9 +288,7 @@ def run_search_asymmetry(
     PermissionError, FileExistsError, NotADirectoryError
         If `out` cannot be written.
     """
-    specs = [m if isinstance(m, ModelSpec) else ModelSpec(m) for m in models]
-    if not specs:
-        raise ValueError("`models` is empty: name at least one observer.")
+    specs = model_specs(models)
     check_between("n_bootstrap", n_bootstrap, low=0)
     resolve(device)
     arguments = {
@@ -409,16 +304,12 @@ def run_search_asymmetry(
     }
     displays = make_run_stimuli(arguments)
     searchers = [spec.load(device) for spec in specs]
-    _check_names(searchers)
-    out = check_writable_folder(out)
-    _check_same_run(out, arguments)
+    check_names(searchers)
+    folder = begin_run(out, arguments)
     with deterministic():
         responses = run_searches(
-            searchers, displays, seed=seed, store=Store(out / "parts")
+            searchers, displays, seed=seed, store=Store(folder / "parts")
         )
-    write_table(out / "trials.parquet", responses.table)
-    assert responses.scanpaths is not None
-    write_table(out / "fixations.parquet", responses.scanpaths)
     human = load_human_rt()
     table = search_scores(
         responses.table,
@@ -427,10 +318,7 @@ def run_search_asymmetry(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    fingerprints = {"stimuli": displays.fingerprint}
-    for searcher in searchers:
-        key = f"model {searcher.name}"
-        fingerprints[key] = sha256_json(dict(searcher.identity))
+    fingerprints = {"stimuli": displays.fingerprint, **model_fingerprints(searchers)}
     provenance = collect(
         seed,
         device=resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu",
@@ -439,7 +327,7 @@ def run_search_asymmetry(
         notes=[note for searcher in searchers for note in searcher.notes],
     )
     score = Score(table, provenance)
-    score.save(out)
+    save_run(folder, trials=responses.table, score=score, fixations=responses.scanpaths)
     return score
 
 
@@ -494,43 +382,7 @@ def _load_displays(arguments: Mapping[str, Any]) -> StimulusSet:
     return displays
 
 
-def _check_same_run(out: Path, arguments: Mapping[str, Any]) -> None:
-    """Refuse to mix two runs in one folder."""
-    file = out / "run.json"
-    if not file.exists():
-        write_json(file, arguments)
-        return
-    before = read_json(file)
-    differing = [k for k in arguments if before.get(k) != arguments[k]]
-    if differing:
-        k = differing[0]
-        raise ValueError(
-            f"{out} holds a run with {k}={before.get(k)!r}; now {k}={arguments[k]!r} "
-            "was asked for. Choose another folder, or remove this one."
-        )
-
-
-@dataclass(frozen=True)
-class SearchRun:
-    """What a run left in its folder.
-
-    Parameters
-    ----------
-    trials, fixations : DataFrame
-        Responses of all observers.
-    scores : DataFrame
-        Scores of all observers and of people.
-    provenance : Provenance
-        How it came about.
-    """
-
-    trials: pd.DataFrame
-    fixations: pd.DataFrame
-    scores: pd.DataFrame
-    provenance: Provenance
-
-
-def load_search_run(folder: str | Path) -> SearchRun:
+def load_search_run(folder: str | Path) -> Run:
     """Read the tables of a finished run.
 
     Parameters
@@ -540,23 +392,16 @@ def load_search_run(folder: str | Path) -> SearchRun:
 
     Returns
     -------
-    SearchRun
+    Run
         Its tables.
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no finished run.
+    ValueError
+        If it holds a run of another experiment.
     """
-    folder = Path(folder)
-    needed = ("trials.parquet", "fixations.parquet", "scores.parquet")
-    absent = [n for n in (*needed, "provenance.json") if not (folder / n).is_file()]
-    if absent:
-        raise FileNotFoundError(
-            f"{folder} holds no finished run: {absent[0]} is missing. Run "
-            f"`neurovis run {TASK} --out {folder}` (again) to finish it."
-        )
-    score = Score.load(folder)
-    trials, fixations = (read_table(folder / name) for name in needed[:2])
-    check_columns("trials.parquet", trials.columns, ["model", "condition", "rt_ms"])
-    return SearchRun(trials, fixations, score.table, score.provenance)
+    run = load_run(folder, TASK)
+    check_columns("trials.parquet", run.trials.columns, ["model", "condition", "rt_ms"])
+    return run

@@ -21,8 +21,8 @@ from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS, TRIAL_COLUMNS, 
 from stimuli.save import save_stimuli
 from stimuli.search_arrays import make_search_arrays
 from stimuli.search_conditions import SEARCH_CONDITIONS
-from tasks.search import (
-    ModelSpec,
+from tasks.models import ModelSpec
+from tasks.search_asymmetry import (
     load_search_run,
     run_search_asymmetry,
     run_searches,

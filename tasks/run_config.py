@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from neurovis.core.checks import check_option, check_path
-from tasks.search import NETWORKS, TASK, ModelSpec
+from tasks.models import NETWORKS, ModelSpec
+from tasks.search_asymmetry import TASK
 
 DEFAULT_MODELS = "eccnet,ivsn,chance"
 _MODEL_OPTIONS = ("name", "label", "backbone", "weights", "preprocessing")
@@ -35,7 +36,7 @@ def search_options(
     ----------
     config : str or Path, optional
         File with ``experiment = "search-asymmetry"``, any of the options of
-        `tasks.search.run_search_asymmetry`, and one ``[[models]]`` table per
+        `tasks.search_asymmetry.run_search_asymmetry`, and one ``[[models]]`` table per
         observer (name, label, backbone, weights, preprocessing).
     models : str, optional
         Names separated by commas.
@@ -47,7 +48,7 @@ def search_options(
     Returns
     -------
     dict
-        Arguments of `tasks.search.run_search_asymmetry` except `out`.
+        Arguments of `tasks.search_asymmetry.run_search_asymmetry` except `out`.
 
     Raises
     ------

@@ -18,7 +18,8 @@ from analysis.plots import (
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from data_loaders.search_humans import load_published_asymmetry
 from neurovis.core.files import atomic_path, check_writable_folder
-from tasks.search import SearchRun, load_search_run, make_run_stimuli
+from tasks.runs import Run
+from tasks.search_asymmetry import load_search_run, make_run_stimuli
 
 # Observers whose scanpaths are drawn: more make a report nobody scrolls.
 MAX_SHOWN = 2
@@ -46,7 +47,7 @@ def write_search_report(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        Folder of the run (see `tasks.search.run_search_asymmetry`).
+        Folder of the run (see `tasks.search_asymmetry.run_search_asymmetry`).
 
     Returns
     -------
@@ -138,7 +139,7 @@ def finish_search_run(folder: str | Path) -> list[str]:
     lines = ["mean asymmetry index (95 % interval over trials; above 0: as people)"]
     rows = run.scores[run.scores["metric"] == "mean_asymmetry_index"]
     for row in rows.to_dict("records"):
-        model = row["model"] if row["model"] == "human" else _mark(run, row["model"])
+        model = row["model"] if row["model"] == "human" else run.mark(row["model"])
         interval = ""
         if not np.isnan(row["ci_low"]):
             interval = f"  [{row['ci_low']:6.3f}, {row['ci_high']:6.3f}]"
@@ -150,7 +151,7 @@ def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _display_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
+def _display_figures(run: Run) -> list[tuple[str, ReportFigure]]:
     """One sheet of displays with fixations for each of the first observers."""
     stimuli = make_run_stimuli(run.provenance.call)
     chosen = []
@@ -179,7 +180,7 @@ def _display_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
             )
         for axes in grid[len(chosen) :]:
             axes.set_axis_off()
-        name = _mark(run, model)
+        name = run.mark(model)
         item = ReportFigure(
             figure,
             alt=f"Displays of {len(chosen)} conditions with the fixations of {name}",
@@ -193,19 +194,13 @@ def _display_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
 _EDGES = ("left", "top", "right", "bottom")
 
 
-def _networks_first(run: SearchRun) -> list[str]:
+def _networks_first(run: Run) -> list[str]:
     names = list(run.trials["model"].unique())
     kinds = {
         spec["label"] or spec["name"]: spec for spec in run.provenance.call["models"]
     }
     baselines = {"chance", "pixel-match", "saliency"}
     return sorted(names, key=lambda n: kinds.get(n, {}).get("name") in baselines)
-
-
-def _mark(run: SearchRun, model: str) -> str:
-    """Name of an observer, with a word when its weights are random."""
-    untrained = run.trials.loc[run.trials["model"] == model, "untrained"].any()
-    return f"{model} (untrained)" if untrained else model
 
 
 def _figure_of(axes: Axes) -> Figure:
@@ -215,7 +210,7 @@ def _figure_of(axes: Axes) -> Figure:
     return figure
 
 
-def _groups(run: SearchRun) -> list[list[str]]:
+def _groups(run: Run) -> list[list[str]]:
     """Split many observers into figures that can be read."""
     names = list(run.trials["model"].unique())
     n_groups = -(-len(names) // MAX_LINES)
@@ -224,7 +219,7 @@ def _groups(run: SearchRun) -> list[list[str]]:
 
 
 def _time_figure(
-    run: SearchRun, experiment: int, number: int, models: list[str]
+    run: Run, experiment: int, number: int, models: list[str]
 ) -> tuple[str, ReportFigure]:
     scores = run.scores[run.scores["model"].isin(["human", *models])]
     axes = plot_rt_by_set_size(scores, experiment=experiment)
@@ -241,7 +236,7 @@ def _time_figure(
 
 
 def _asymmetry_figures(
-    run: SearchRun, published: pd.DataFrame
+    run: Run, published: pd.DataFrame
 ) -> list[tuple[str, ReportFigure]]:
     mean = plot_mean_asymmetry(run.scores, published=published)
     single = plot_asymmetry_indices(run.scores, published=published)
@@ -268,21 +263,21 @@ def _asymmetry_figures(
     ]
 
 
-def _slope_figures(run: SearchRun) -> list[tuple[str, ReportFigure]]:
+def _slope_figures(run: Run) -> list[tuple[str, ReportFigure]]:
     figures = []
     for number, model in enumerate(run.trials["model"].unique(), 1):
         axes = plot_slope_scatter(run.scores, subject=model)
         item = ReportFigure(
             _figure_of(axes),
-            alt=f"Search slopes of {_mark(run, model)} against those of people",
-            caption=f"Slopes of {_mark(run, model)} against people's; lines join the "
+            alt=f"Search slopes of {run.mark(model)} against those of people",
+            caption=f"Slopes of {run.mark(model)} against people's; lines join the "
             "two conditions of an experiment.",
         )
         figures.append((f"slopes_{number}", item))
     return figures
 
 
-def _summary_table(run: SearchRun) -> ReportTable:
+def _summary_table(run: Run) -> ReportTable:
     metrics = {
         "mean_asymmetry_index": "Mean asymmetry index",
         "slope_pearson_r": "Slopes: r with people",
@@ -295,7 +290,7 @@ def _summary_table(run: SearchRun) -> ReportTable:
         row: dict[str, Any] = {"observer": model}
         if model != "human":
             trials = run.trials[run.trials["model"] == model]
-            row["observer"] = _mark(run, model)
+            row["observer"] = run.mark(model)
             row["found"] = float(trials["found"].mean())
             row["n"] = len(trials)
         for metric, name in metrics.items():
@@ -320,10 +315,10 @@ def _with_interval(row: pd.Series, metric: str) -> str:
     return text if np.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _slope_table(run: SearchRun) -> ReportTable:
+def _slope_table(run: Run) -> ReportTable:
     part = run.scores[run.scores["metric"] == "slope_ms_per_item"]
     part = part.assign(
-        observer=[m if m == "human" else _mark(run, m) for m in part["model"]],
+        observer=[m if m == "human" else run.mark(m) for m in part["model"]],
         text=[_with_interval(row, "slope_ms") for _, row in part.iterrows()],
         target=part["experiment_name"] + ": " + part["label"],
     )

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from tasks.search import ModelSpec, run_search_asymmetry
-from tasks.search_report import finish_search_run
+from tasks.models import ModelSpec
+from tasks.search_asymmetry import run_search_asymmetry
+from tasks.search_asymmetry_report import finish_search_run
 
 HOSTILE = "<script>alert(1)</script> $x^{$"
 WIDTHS = [390, 1920]

@@ -1,0 +1,307 @@
+"""A run: searches that resume, one folder, tables with provenance.
+
+Every experiment keeps finished parts of its work in a store beside its tables, so
+that an interrupted run goes on where it stopped and ends with identical tables.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neurovis.core.checks import check_option
+from neurovis.core.files import (
+    check_writable_folder,
+    read_json,
+    read_table,
+    sha256_json,
+    write_json,
+    write_table,
+)
+from neurovis.core.log import progress
+from neurovis.core.observers import Searcher, SearchRules, SearchTrial
+from neurovis.core.provenance import code_fingerprint
+from neurovis.core.store import Store
+from neurovis.core.types import FIXATION_COLUMNS, Provenance, Score
+from tasks.models import check_names
+
+
+@dataclass(frozen=True)
+class SearchBlock:
+    """Displays that are searched under one set of rules and kept together.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Content hash of the displays, targets and areas.
+    rules : SearchRules
+        Rules of the experiment.
+    n_trials : int
+        Number of displays.
+    load : callable
+        Returns the displays, a list of SearchTrial; called only when something has
+        to be searched.
+    """
+
+    fingerprint: str
+    rules: SearchRules
+    n_trials: int
+    load: Callable[[], Sequence[SearchTrial]]
+
+
+def search_blocks(
+    searchers: Sequence[Searcher],
+    blocks: Sequence[SearchBlock],
+    *,
+    task: str,
+    seed: int = 0,
+    store: Store | None = None,
+) -> list[list[pd.DataFrame]]:
+    """Let every observer search every block.
+
+    Parameters
+    ----------
+    searchers : sequence of Searcher
+        Observers with distinct names.
+    blocks : sequence of SearchBlock
+        Displays.
+    task : str
+        Name of the experiment, part of what is kept.
+    seed : int, default 0
+        Seed of observers that draw.
+    store : Store, optional
+        Where finished blocks are kept; with it an interrupted run resumes.
+
+    Returns
+    -------
+    list of list of DataFrame
+        For each observer, one fixation table per block, with the column `found`.
+
+    Raises
+    ------
+    ValueError
+        If two observers share a name, or one has that of people.
+    """
+    check_names(searchers)
+    code = code_fingerprint()
+    n_trials = sum(block.n_trials for block in blocks)
+    bar = progress(n_trials * len(searchers), "searching", unit="trial")
+    tables: list[list[pd.DataFrame]] = []
+    with bar:
+        for searcher in searchers:
+            tables.append([])
+            for block in blocks:
+                found = _search_block(searcher, block, task, seed, store, code)
+                tables[-1].append(found.assign(subject=searcher.name))
+                bar.update(block.n_trials)
+    return tables
+
+
+def _search_block(
+    searcher: Searcher,
+    block: SearchBlock,
+    task: str,
+    seed: int,
+    store: Store | None,
+    code: str,
+) -> pd.DataFrame:
+    """Return the fixations of one block, from the store when they are there."""
+
+    def compute() -> pd.DataFrame:
+        paths = searcher.search(block.load(), block.rules, seed=seed)
+        tables = [path.to_table().assign(found=path.found) for path in paths]
+        return pd.concat(tables, ignore_index=True)
+
+    if store is None:
+        return compute()
+    parts = {
+        "task": task,
+        "code": code,
+        "observer": dict(searcher.identity),
+        "stimuli": block.fingerprint,
+        "rules": asdict(block.rules),
+        "seed": seed,
+    }
+    return store.get_or_compute(parts, compute)
+
+
+def model_fingerprints(observers: Sequence[Any]) -> dict[str, str]:
+    """Return what identifies each model, for the provenance of a run.
+
+    Parameters
+    ----------
+    observers : sequence of object with `name` and `identity`
+        Models.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 of each identity, under ``model <name>``.
+    """
+    return {
+        f"model {observer.name}": sha256_json(dict(observer.identity))
+        for observer in observers
+    }
+
+
+def is_untrained(observer: Any) -> bool:
+    """Return whether a model says that its weights are untrained.
+
+    Parameters
+    ----------
+    observer : object with `notes`
+        Model.
+
+    Returns
+    -------
+    bool
+        True for random weights.
+    """
+    return any("untrained" in note for note in observer.notes)
+
+
+def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
+    """Open the folder of a run, or of the same run interrupted before.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder; made when missing.
+    arguments : mapping
+        Full call as JSON values, with the name of the experiment under "task".
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run with other arguments.
+    PermissionError, FileExistsError, NotADirectoryError
+        If it cannot be written.
+    """
+    folder = check_writable_folder(out)
+    file = folder / "run.json"
+    if not file.exists():
+        write_json(file, arguments)
+        return folder
+    before = read_json(file)
+    names = [*arguments, *(k for k in before if k not in arguments)]
+    differing = [k for k in names if before.get(k) != arguments.get(k)]
+    if differing:
+        k = differing[0]
+        raise ValueError(
+            f"{out} holds a run with {k}={before.get(k)!r}; now "
+            f"{k}={arguments.get(k)!r} was asked for. Choose another folder, or remove "
+            "this one."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left in its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    trials, fixations : DataFrame
+        Responses of all models; `fixations` is empty where nobody moved the eyes.
+    scores : DataFrame
+        Scores of all models and of people.
+    provenance : Provenance
+        How it came about.
+    """
+
+    folder: Path
+    trials: pd.DataFrame
+    fixations: pd.DataFrame
+    scores: pd.DataFrame
+    provenance: Provenance
+
+    def mark(self, model: str) -> str:
+        """Return the name of a model, with a word when its weights are random.
+
+        Parameters
+        ----------
+        model : str
+            Name in the tables.
+
+        Returns
+        -------
+        str
+            For figures and tables.
+        """
+        notes = self.provenance.notes
+        untrained = any(
+            note.startswith(f"{model}:") and "untrained" in note for note in notes
+        )
+        return f"{model} (untrained)" if untrained else model
+
+
+def save_run(
+    folder: Path, *, trials: pd.DataFrame, score: Score, fixations: pd.DataFrame | None
+) -> None:
+    """Write the tables of a finished run.
+
+    Parameters
+    ----------
+    folder : Path
+        What `begin_run` returned.
+    trials : DataFrame
+        One row per trial (or picture) and observer.
+    score : Score
+        Scores with provenance.
+    fixations : DataFrame or None
+        Long table of fixations.
+    """
+    if fixations is None:
+        fixations = pd.DataFrame(columns=list(FIXATION_COLUMNS))
+    write_table(folder / "trials.parquet", trials)
+    write_table(folder / "fixations.parquet", fixations)
+    score.save(folder)
+
+
+def load_run(folder: str | Path, task: str | None = None) -> Run:
+    """Read the tables of a finished run.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the run.
+    task : str, optional
+        Experiment that it must be.
+
+    Returns
+    -------
+    Run
+        Its tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no finished run.
+    ValueError
+        If it holds a run of another experiment.
+    """
+    folder = Path(folder)
+    needed = ("trials.parquet", "fixations.parquet", "scores.parquet")
+    absent = [n for n in (*needed, "provenance.json") if not (folder / n).is_file()]
+    if absent:
+        verb = task or "<experiment>"
+        if (folder / "run.json").is_file():
+            verb = read_json(folder / "run.json").get("task", verb)
+        raise FileNotFoundError(
+            f"{folder} holds no finished run: {absent[0]} is missing. Run "
+            f"`neurovis run {verb} --out {folder}` (again) to finish it."
+        )
+    score = Score.load(folder)
+    if task is not None:
+        check_option(f"task of {folder}", score.provenance.call.get("task"), (task,))
+    trials, fixations = (read_table(folder / name) for name in needed[:2])
+    return Run(folder, trials, fixations, score.table, score.provenance)
