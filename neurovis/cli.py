@@ -204,8 +204,8 @@ def run_search_asymmetry(
     ] = None,
 ) -> None:
     """Compare models with people in six search-asymmetry experiments."""
-    from tasks.search_asymmetry import run_search_asymmetry as run
     from tasks.run_config import search_options
+    from tasks.search_asymmetry import run_search_asymmetry as run
     from tasks.search_asymmetry_report import finish_search_run
 
     options = search_options(

@@ -30,9 +30,8 @@ from neurovis.core.files import (
     write_bytes,
     write_json,
 )
-from neurovis.core.pictures import read_image, write_png
+from neurovis.core.pictures import LazyPictures, read_image, write_png
 from neurovis.core.types import PATH_COLUMNS, StimulusSet, Viewing
-from stimuli.canvas import LazyPictures
 
 FORMAT = 1
 """Version of the folder layout, in ``stimuli.json``."""

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neurovis.core.checks import check_between, check_option
+from neurovis.core.pictures import LazyPictures
 from neurovis.core.rng import generator
 from neurovis.core.types import StimulusSet
-from stimuli.canvas import LazyPictures
 from stimuli.search_conditions import SEARCH_CONDITIONS, SearchCondition
 from stimuli.search_items import ITEM_PX, RENDERINGS, Colour, draw_item
 from stimuli.search_layouts import (

@@ -1,7 +1,9 @@
 """Pictures on disk: read as 8-bit RGB whatever they are, written without loss."""
 
 import io
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,50 @@ from neurovis.core.files import DECODER_ERRORS, atomic_path, corrupt
 
 MAX_PIXELS = 80_000_000
 """Largest picture that `read_image` decodes, in pixels (width times height)."""
+
+
+class LazyPictures(Sequence[NDArray[np.uint8]]):
+    """Pictures that are drawn or read each time they are asked for.
+
+    Nothing is kept, so that a large set costs no memory.
+
+    Parameters
+    ----------
+    make : callable
+        Makes one picture, uint8 of shape (H, W, 3), from one source.
+    sources : sequence
+        One source per picture: a row of a table, or the path of a file.
+
+    Examples
+    --------
+    >>> def grey(level):
+    ...     return np.full((2, 2, 3), level, np.uint8)
+    >>> LazyPictures(grey, [0, 128, 255])[1][0, 0].tolist()
+    [128, 128, 128]
+    """
+
+    def __init__(
+        self, make: Callable[[Any], NDArray[np.uint8]], sources: Sequence[Any]
+    ) -> None:
+        self._make = make
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "LazyPictures": ...
+
+    def __getitem__(self, index: int | slice) -> "NDArray[np.uint8] | LazyPictures":
+        if isinstance(index, slice):
+            return LazyPictures(self._make, self._sources[index])
+        return self._make(self._sources[index])
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return (self._make(source) for source in self._sources)
 
 
 def _decode(data: bytes) -> Image.Image:

@@ -189,3 +189,21 @@ def test_a_background_out_of_range_is_refused(tmp_path):
     pictures.write_png(tmp_path / "a.png", picture())
     with pytest.raises(ValueError, match="background"):
         pictures.read_image(tmp_path / "a.png", background=256)
+
+
+def test_lazy_pictures_are_made_on_each_access():
+    made = []
+
+    def make(level):
+        made.append(level)
+        return np.full((1, 1, 3), level, np.uint8)
+
+    lazy = pictures.LazyPictures(make, [1, 2, 3])
+    assert len(lazy) == 3
+    assert made == []
+    assert lazy[-1][0, 0, 0] == 3
+    assert [p[0, 0, 0] for p in lazy[:2]] == [1, 2]
+    assert [p[0, 0, 0] for p in lazy] == [1, 2, 3]
+    assert made == [3, 1, 2, 1, 2, 3]
+    with pytest.raises(IndexError):
+        lazy[3]

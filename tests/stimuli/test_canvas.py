@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from stimuli.canvas import (
     FULL_COVERAGE,
-    LazyPictures,
     arc_outline,
     arc_points,
     cos_sin,
@@ -144,21 +143,3 @@ def test_paint_mixes_and_rounds_to_the_nearest_level():
     painted = paint(canvas, coverage, np.array([255, 10, 0]))
     assert painted.tolist() == [[[10, 10, 10], [71, 10, 8], [255, 10, 0]]]
     assert canvas.max() == 10
-
-
-def test_lazy_pictures_are_made_on_each_access():
-    made = []
-
-    def make(level):
-        made.append(level)
-        return np.full((1, 1, 3), level, np.uint8)
-
-    pictures = LazyPictures(make, [1, 2, 3])
-    assert len(pictures) == 3
-    assert made == []
-    assert pictures[-1][0, 0, 0] == 3
-    assert [p[0, 0, 0] for p in pictures[:2]] == [1, 2]
-    assert [p[0, 0, 0] for p in pictures] == [1, 2, 3]
-    assert made == [3, 1, 2, 1, 2, 3]
-    with pytest.raises(IndexError):
-        pictures[3]

@@ -187,7 +187,7 @@ def test_missing_and_damaged_pictures_are_written_again(made, saved, caplog):
 KILLED_WHILE_SAVING = """
 import os, signal, sys
 from neurovis.core.types import StimulusSet
-from stimuli.canvas import LazyPictures
+from neurovis.core.pictures import LazyPictures
 from stimuli.save import save_stimuli
 from stimuli.search_arrays import draw_search_array, make_search_arrays
 
