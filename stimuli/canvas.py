@@ -6,6 +6,7 @@ within 0.01.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
