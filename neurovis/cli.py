@@ -52,6 +52,14 @@ class Rendering(StrEnum):
     smooth = "smooth"
 
 
+class Layout(StrEnum):
+    """Folders of natural scenes that are known."""
+
+    auto = "auto"
+    interiors = "interiors"
+    kreimanlab = "kreimanlab"
+
+
 def _say(text: str) -> None:
     typer.echo(text)
 
@@ -161,38 +169,47 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
         ) from None
 
 
+Models = Annotated[
+    str | None, typer.Option(help="Observers, separated by commas [see the manual].")
+]
+Config = Annotated[Path | None, typer.Option(help="TOML file with the same options.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Weights of networks: seeded:N, imagenet-caffe, a file ..."),
+]
+Backbone = Annotated[
+    str | None, typer.Option(help="vgg16, squeezenet1_0 or darknet_tiny.")
+]
+Preprocessing = Annotated[
+    str | None, typer.Option(help="Pixels of a VGG16 file with torchvision names.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed [0].")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Trials = Annotated[int | None, typer.Option(help="Trials per cell [the default].")]
+
+
+def _out(name: str) -> Path:
+    return Path("results") / name
+
+
 @run_app.command("search-asymmetry")
 def run_search_asymmetry(
     out: Annotated[
         Path, typer.Option(help="Folder for tables, figures, report.")
-    ] = Path("results/search-asymmetry"),
-    models: Annotated[
-        str | None,
-        typer.Option(help="Observers, separated by commas [eccnet,ivsn,chance]."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with the same options.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Weights of networks: seeded:N, imagenet-caffe, a file ..."),
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="vgg16, squeezenet1_0 or darknet_tiny.")
-    ] = None,
-    preprocessing: Annotated[
-        str | None, typer.Option(help="Pixels of a VGG16 file with torchvision names.")
-    ] = None,
+    ] = _out("search-asymmetry"),
+    models: Models = None,
+    config: Config = None,
+    weights: Weights = None,
+    backbone: Backbone = None,
+    preprocessing: Preprocessing = None,
     conditions: Annotated[
         str | None, typer.Option(help="Conditions, separated by commas [all].")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Trials per set size [published number].")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed [0].")] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
+    seed: Seed = None,
+    device: Device = "auto",
     rendering: Annotated[
         Rendering | None, typer.Option(help="How displays are drawn [published].")
     ] = None,
@@ -204,11 +221,10 @@ def run_search_asymmetry(
     ] = None,
 ) -> None:
     """Compare models with people in six search-asymmetry experiments."""
-    from tasks.run_config import search_options
     from tasks.search_asymmetry import run_search_asymmetry as run
-    from tasks.search_asymmetry_report import finish_search_run
 
-    options = search_options(
+    options = _run_options(
+        "search-asymmetry",
         config,
         models=models,
         weights=weights,
@@ -222,7 +238,79 @@ def run_search_asymmetry(
         stimuli=str(stimuli) if stimuli else None,
     )
     run(out=out, device=device, **options)
-    for line in finish_search_run(out):
+    _finish(out)
+
+
+@run_app.command("search-natural")
+def run_search_natural(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of pictures and people.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = _out("search-natural"),
+    models: Models = None,
+    config: Config = None,
+    weights: Weights = None,
+    backbone: Backbone = None,
+    preprocessing: Preprocessing = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="What kind of folder it is [auto].")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the set in the kreimanlab layout.")
+    ] = None,
+    displays: Annotated[
+        int | None, typer.Option(help="So many displays, spread evenly [all].")
+    ] = None,
+    max_saccades: Annotated[
+        int | None, typer.Option(help="Most saccades of a search [12 or published].")
+    ] = None,
+    px_per_deg: Annotated[
+        float | None, typer.Option(help="Pixels of the screen per degree.")
+    ] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+) -> None:
+    """Compare models with people who search natural scenes."""
+    from tasks.search_natural import run_search_natural as run
+
+    options = _run_options(
+        "search-natural",
+        config,
+        models=models,
+        weights=weights,
+        backbone=backbone,
+        preprocessing=preprocessing,
+        data=str(data) if data else None,
+        layout=layout.value if layout else None,
+        dataset=dataset,
+        displays=displays,
+        max_saccades=max_saccades,
+        px_per_deg=px_per_deg,
+        seed=seed,
+    )
+    run(out=out, device=device, **options)
+    _finish(out)
+
+
+def _run_options(task: str, config: Path | None, **flags: Any) -> dict[str, Any]:
+    """Merge a TOML file and flags, and ask for data where an experiment needs them."""
+    from tasks.run_config import run_options
+
+    options = run_options(task, config, **flags)
+    if "data" in flags and "data" not in options:
+        raise ValueError(
+            f"`--data` is needed: the folder with the data of {task}. See `neurovis "
+            "data list` for where they come from."
+        )
+    return options
+
+
+def _finish(folder: Path) -> None:
+    from tasks.reports import finish_run
+
+    for line in finish_run(folder):
         _say(line)
 
 
@@ -231,10 +319,7 @@ def report(
     results: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:
     """Write the report of a finished run again."""
-    from tasks.search_asymmetry_report import finish_search_run
-
-    for line in finish_search_run(results):
-        _say(line)
+    _finish(results)
 
 
 @app.command()
@@ -260,10 +345,11 @@ def demo(
 @data_app.command("list")
 def data_list() -> None:
     """List the data sets that the suite can read, and what ships with it."""
-    from data_loaders.sources import SOURCES
+    from data_loaders.sources import SOURCES, describe_source
 
     for source in SOURCES.values():
-        _say(f"{source.name}\n  {source.what}\n  {source.url}\n  {source.licence}")
+        for line in describe_source(source):
+            _say(line)
 
 
 @data_app.command("check")
@@ -275,6 +361,24 @@ def data_check(
     from data_loaders.sources import check_source
 
     for line in check_source(name, folder):
+        _say(line)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="Data set, see `neurovis data list`.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for its files [data/NAME].")
+    ] = None,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the terms of its files.")
+    ] = False,
+) -> None:
+    """Download a data set, verified; what is there already is left as it is."""
+    from data_loaders.sources import fetch_source
+
+    folder = Path("data") / name if to is None else to
+    for line in fetch_source(name, folder, accept_terms=accept_terms):
         _say(line)
 
 

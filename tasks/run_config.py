@@ -1,4 +1,4 @@
-"""Options of a search run from a TOML file and flags."""
+"""Options of a run from a TOML file and flags."""
 
 import tomllib
 from pathlib import Path
@@ -6,22 +6,47 @@ from typing import Any
 
 from neurovis.core.checks import check_option, check_path
 from tasks.models import NETWORKS, ModelSpec
-from tasks.search_asymmetry import TASK
 
-DEFAULT_MODELS = "eccnet,ivsn,chance"
+_NETWORKS_AND_CHANCE = "eccnet,ivsn,chance"
+# Observers of each experiment when none are named.
+DEFAULT_MODELS = {
+    "search-asymmetry": _NETWORKS_AND_CHANCE,
+    "search-natural": "eccnet,ivsn,saliency,centre,chance",
+    "search-slopes": "eccnet,ivsn,saliency,chance",
+}
 _MODEL_OPTIONS = ("name", "label", "backbone", "weights", "preprocessing")
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "conditions": (str, list),
-    "trials": int,
-    "seed": int,
-    "rendering": str,
-    "jpeg": bool,
-    "stimuli": str,
-    "n_bootstrap": int,
+_Kinds = dict[str, type | tuple[type, ...]]
+_COMMON: _Kinds = {"seed": int, "n_bootstrap": int}
+_KINDS: dict[str, _Kinds] = {
+    "search-asymmetry": {
+        "conditions": (str, list),
+        "trials": int,
+        "rendering": str,
+        "jpeg": bool,
+        "stimuli": str,
+        **_COMMON,
+    },
+    "search-natural": {
+        "data": str,
+        "layout": str,
+        "dataset": str,
+        "displays": int,
+        "max_saccades": int,
+        "px_per_deg": (int, float),
+        **_COMMON,
+    },
+    "search-slopes": {
+        "data": str,
+        "tasks": (str, list),
+        "trials": int,
+        "quitting": str,
+        **_COMMON,
+    },
 }
 
 
-def search_options(
+def run_options(
+    task: str,
     config: str | Path | None = None,
     *,
     models: str | None = None,
@@ -34,10 +59,13 @@ def search_options(
 
     Parameters
     ----------
+    task : str
+        Experiment, one of `DEFAULT_MODELS`.
     config : str or Path, optional
-        File with ``experiment = "search-asymmetry"``, any of the options of
-        `tasks.search_asymmetry.run_search_asymmetry`, and one ``[[models]]`` table per
-        observer (name, label, backbone, weights, preprocessing).
+        File with ``experiment = "<task>"``, any of the options of the experiment's
+        function (such as `tasks.search_asymmetry.run_search_asymmetry`), and one
+        ``[[models]]`` table per observer (name, label, backbone, weights,
+        preprocessing).
     models : str, optional
         Names separated by commas.
     weights, backbone, preprocessing : str, optional
@@ -48,7 +76,7 @@ def search_options(
     Returns
     -------
     dict
-        Arguments of `tasks.search_asymmetry.run_search_asymmetry` except `out`.
+        Arguments of the experiment's function except `out` and `device`.
 
     Raises
     ------
@@ -57,10 +85,11 @@ def search_options(
     FileNotFoundError
         If there is no such file.
     """
-    options = _read(Path(check_path("config", config))) if config else {}
+    check_option("task", task, tuple(DEFAULT_MODELS))
+    options = _read(task, Path(check_path("config", config))) if config else {}
     specs = options.pop("models", None)
     if models is not None or specs is None:
-        names = (models or DEFAULT_MODELS).split(",")
+        names = (models or DEFAULT_MODELS[task]).split(",")
         specs = [{"name": name.strip()} for name in names if name.strip()]
     given = {
         name: value
@@ -76,23 +105,25 @@ def search_options(
         for spec in specs
     ]
     options |= {k: v for k, v in flags.items() if v is not None}
-    if isinstance(conditions := options.get("conditions"), str) and conditions != "all":
-        options["conditions"] = [c.strip() for c in conditions.split(",") if c.strip()]
+    for name in ("conditions", "tasks"):
+        if isinstance(names := options.get(name), str) and names != "all":
+            options[name] = [c.strip() for c in names.split(",") if c.strip()]
     return options
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(task: str, path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}.") from error
-    experiment = values.pop("experiment", TASK)
-    check_option("experiment", experiment, (TASK,))
+    experiment = values.pop("experiment", task)
+    check_option("experiment", experiment, (task,))
+    kinds = _KINDS[task]
     for name, value in values.items():
         if name == "models":
             continue
-        check_option(f"entry of {path}", name, ("experiment", "models", *_KINDS))
-        kind = _KINDS[name]
+        check_option(f"entry of {path}", name, ("experiment", "models", *kinds))
+        kind = kinds[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise ValueError(f"{path}: `{name}` cannot be {value!r}.")
     specs = values.get("models", [])

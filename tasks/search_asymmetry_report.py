@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots import (
@@ -17,7 +16,8 @@ from analysis.plots import (
 )
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from data_loaders.search_humans import load_published_asymmetry
-from neurovis.core.files import atomic_path, check_writable_folder
+from neurovis.core.files import check_writable_folder
+from tasks.report_parts import figure_of, save_figures, value_text
 from tasks.runs import Run
 from tasks.search_asymmetry import load_search_run, make_run_stimuli
 
@@ -73,10 +73,7 @@ def write_search_report(folder: str | Path) -> Path:
     ]
     asymmetry = _asymmetry_figures(run, published)
     slopes = _slope_figures(run)
-    for name, item in [*displays, *times, *asymmetry, *slopes]:
-        path = folder / "figures" / f"{name}.png"
-        with atomic_path(path) as part:
-            item.figure.savefig(part, dpi=150, format="png", facecolor="white")
+    save_figures(folder, [*displays, *times, *asymmetry, *slopes])
     sections = [
         Section("The question", _QUESTION),
         Section(
@@ -203,13 +200,6 @@ def _networks_first(run: Run) -> list[str]:
     return sorted(names, key=lambda n: kinds.get(n, {}).get("name") in baselines)
 
 
-def _figure_of(axes: Axes) -> Figure:
-    """Return the figure that holds axes of its own."""
-    figure = axes.figure
-    assert isinstance(figure, Figure)  # axes-level plots make a plain one
-    return figure
-
-
 def _groups(run: Run) -> list[list[str]]:
     """Split many observers into figures that can be read."""
     names = list(run.trials["model"].unique())
@@ -226,7 +216,7 @@ def _time_figure(
     is_here = run.scores["experiment"] == experiment
     name = run.scores.loc[is_here, "experiment_name"].iloc[0]
     item = ReportFigure(
-        _figure_of(axes),
+        figure_of(axes),
         alt=f"Reaction time against set size, experiment {experiment}, {name}: "
         f"{', '.join(models)} and people",
         caption=f"Experiment {experiment}: {name}. {', '.join(models)}, and people. "
@@ -244,7 +234,7 @@ def _asymmetry_figures(
         (
             "asymmetry_mean",
             ReportFigure(
-                _figure_of(mean),
+                figure_of(mean),
                 alt="Mean asymmetry index of observers, people and published models",
                 caption="Mean asymmetry index over experiments; bars are 95 % "
                 "bootstrap intervals over trials. Published values: Gupta et al. 2021.",
@@ -253,7 +243,7 @@ def _asymmetry_figures(
         (
             "asymmetry_experiments",
             ReportFigure(
-                _figure_of(single),
+                figure_of(single),
                 alt="Asymmetry index of each experiment, observers beside people",
                 caption="Asymmetry index of each experiment. Where neither slope is "
                 "above 0 the index is undefined and nothing is drawn.",
@@ -268,7 +258,7 @@ def _slope_figures(run: Run) -> list[tuple[str, ReportFigure]]:
     for number, model in enumerate(run.trials["model"].unique(), 1):
         axes = plot_slope_scatter(run.scores, subject=model)
         item = ReportFigure(
-            _figure_of(axes),
+            figure_of(axes),
             alt=f"Search slopes of {run.mark(model)} against those of people",
             caption=f"Slopes of {run.mark(model)} against people's; lines join the "
             "two conditions of an experiment.",
@@ -295,7 +285,7 @@ def _summary_table(run: Run) -> ReportTable:
             row["n"] = len(trials)
         for metric, name in metrics.items():
             if metric in part.index:
-                row[name] = _with_interval(part.loc[metric], metric)
+                row[name] = value_text(part.loc[metric], _digits(metric))
         rows.append(row)
     return ReportTable(
         pd.DataFrame(rows),
@@ -306,20 +296,15 @@ def _summary_table(run: Run) -> ReportTable:
     )
 
 
-def _with_interval(row: pd.Series, metric: str) -> str:
-    digits = 0 if metric.endswith("_ms") else 2
-    value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
-    if np.isnan(value):
-        return "undefined"
-    text = f"{value:.{digits}f}"
-    return text if np.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+def _digits(metric: str) -> int:
+    return 0 if metric.endswith("_ms") else 2
 
 
 def _slope_table(run: Run) -> ReportTable:
     part = run.scores[run.scores["metric"] == "slope_ms_per_item"]
     part = part.assign(
         observer=[m if m == "human" else run.mark(m) for m in part["model"]],
-        text=[_with_interval(row, "slope_ms") for _, row in part.iterrows()],
+        text=[value_text(row, 0) for _, row in part.iterrows()],
         target=part["experiment_name"] + ": " + part["label"],
     )
     wide = part.pivot_table(

@@ -16,13 +16,14 @@ from safetensors.torch import save_file
 import neurovis
 from neurovis.cli import main
 from tasks.models import ModelSpec
-from tasks.run_config import search_options
+from tasks.run_config import run_options
 
 ROOT = Path(neurovis.__file__).parents[1]
 ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]
 VERBS = ["stimuli", "run", "report", "demo", "data", "weights", "doctor"]
 STIMULI = ["stimuli", "search-asymmetry"]
-RUN = ["run", "search-asymmetry"]
+TASK = "search-asymmetry"
+RUN = ["run", TASK]
 
 
 def spawn(*words, cwd, **variables):
@@ -376,7 +377,8 @@ def test_files_of_another_kind_are_refused(call, tmp_path, data, message):
 
 def test_a_file_and_flags_ask_for_the_same_run(tmp_path):
     (tmp_path / "run.toml").write_text(TOML.format("").replace('label = "small"', ""))
-    flags = search_options(
+    flags = run_options(
+        TASK,
         models="eccnet,chance",
         weights="seeded:0/8",
         conditions="left_right, top_down",
@@ -385,12 +387,13 @@ def test_a_file_and_flags_ask_for_the_same_run(tmp_path):
         rendering="smooth",
         jpeg=True,
     )
-    assert search_options(tmp_path / "run.toml") == flags
+    assert run_options(TASK, tmp_path / "run.toml") == flags
 
 
 def test_flags_win_over_the_file(tmp_path):
     (tmp_path / "run.toml").write_text(TOML.format("n_bootstrap = 7"))
-    found = search_options(
+    found = run_options(
+        TASK,
         tmp_path / "run.toml",
         weights="seeded:5/8",
         conditions="all",
@@ -410,12 +413,12 @@ def test_flags_win_over_the_file(tmp_path):
         "jpeg": False,
         "n_bootstrap": 7,
     }
-    found = search_options(tmp_path / "run.toml", models="saliency")
+    found = run_options(TASK, tmp_path / "run.toml", models="saliency")
     assert found["models"] == [ModelSpec("saliency")]
 
 
 def test_without_words_the_default_models_run():
-    names = [spec.name for spec in search_options()["models"]]
+    names = [spec.name for spec in run_options(TASK)["models"]]
     assert names == ["eccnet", "ivsn", "chance"]
 
 
@@ -426,7 +429,7 @@ def test_without_words_the_default_models_run():
     ("words", "message"),
     [
         (["rn"], "Did you mean 'run'"),
-        (["report", "nowhere"], "no finished run: trials.parquet is missing"),
+        (["report", "nowhere"], "no finished run: run.json is missing"),
         (["report"], "(?i)missing argument"),
         (["demo", "serch"], "Did you mean 'search'"),
         (["data", "check", "search-asymetry", "."], "Did you mean 'search-asymmetry'"),

@@ -1,0 +1,47 @@
+"""The report of any run, found by the experiment that left it."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from neurovis.core.checks import check_option
+from neurovis.core.files import read_json
+
+_REPORTS = {
+    "search-asymmetry": ("tasks.search_asymmetry_report", "finish_search_run"),
+    "search-natural": ("tasks.search_natural_report", "finish_natural_run"),
+}
+
+
+def finish_run(folder: str | Path) -> list[str]:
+    """Write the report of a finished run and tell the main figures in words.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of a run.
+
+    Returns
+    -------
+    list of str
+        Main figures, and the path of the report.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run, or none that is finished.
+    ValueError
+        If the run is of an experiment that this version does not know.
+    """
+    path = Path(folder)
+    file = path / "run.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{path} holds no finished run: run.json is missing. Run `neurovis run "
+            f"<experiment> --out {path}` first."
+        )
+    task = read_json(file).get("task")
+    check_option(f"task of {path}", task, tuple(_REPORTS))
+    module, name = _REPORTS[task]
+    finish: Callable[[Path], list[str]] = getattr(import_module(module), name)
+    return finish(path)
