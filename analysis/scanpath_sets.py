@@ -74,9 +74,9 @@ class ScanpathSet:
 
     @cached_property
     def defined(self) -> NDArray[np.bool_]:
-        """Scanpaths with at least one fixation and no undefined coordinate."""
+        """Scanpaths with at least one fixation, all at finite coordinates."""
         inside = np.arange(self.x_px.shape[1]) < self.n_fixations[:, None]
-        unknown = np.isnan(self.x_px) | np.isnan(self.y_px)
+        unknown = ~(np.isfinite(self.x_px) & np.isfinite(self.y_px))
         return ~np.any(unknown & inside, axis=1) & (self.n_fixations > 0)
 
     @cached_property
@@ -251,6 +251,8 @@ def check_pairs(pairs: Pairs, n_pred: int, n_human: int) -> NDArray[np.int64]:
     ------
     ValueError
         If the shape is wrong or an index is out of range.
+    TypeError
+        If the indices are no whole numbers.
 
     Examples
     --------
@@ -261,8 +263,12 @@ def check_pairs(pairs: Pairs, n_pred: int, n_human: int) -> NDArray[np.int64]:
     if pairs is None:
         grid = np.indices((n_pred, n_human), dtype=np.int64)
         return grid.reshape(2, -1).T
-    array = np.asarray(pairs, np.int64).reshape(-1, 2) if len(pairs) == 0 else pairs
-    array = check_array("pairs", array, shape=(None, 2)).astype(np.int64, copy=False)
+    if len(pairs) == 0:
+        return np.zeros((0, 2), np.int64)
+    array = check_array("pairs", pairs, shape=(None, 2))
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"`pairs` must be whole numbers; got {array.dtype}.")
+    array = array.astype(np.int64, copy=False)
     limits = np.array([n_pred, n_human])
     if ((array < 0) | (array >= limits)).any():
         raise ValueError(

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.saccades import kaplan_meier_found, saccade_table
+from analysis.saccades import saccade_table
 from analysis.scanpath_sets import scanpaths_from_table
 from analysis.stats import percentile_interval
 from neurovis.core.checks import check_between, check_columns
@@ -197,7 +197,9 @@ def found_curve(trials: pd.DataFrame, n_saccades: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (n_saccades + 1,)
-        Share found by saccade 0, 1, ...; NaN where no trial went so far.
+        Share found by saccade 0, 1, ...; NaN beyond the last saccade of a trial,
+        unless all targets were found. The same as
+        `analysis.saccades.kaplan_meier_found`, for many groups at once.
 
     Raises
     ------
@@ -212,16 +214,11 @@ def found_curve(trials: pd.DataFrame, n_saccades: int) -> NDArray[np.float64]:
     >>> found_curve(trials, 2).tolist()
     [0.0, 0.5, 0.5]
     """
-    table = kaplan_meier_found(
-        trials["n_saccades"], trials["found"], trials["max_saccades"]
-    ).set_index("n_saccades")
-    curve = table["share_found"].reindex(range(n_saccades + 1)).to_numpy(float)
-    # Beyond the longest trial the share is known only when all were found.
-    reached = int(trials["max_saccades"].max())
-    last = int(min(table.index.max(), n_saccades))
-    if reached >= n_saccades or table["share_found"].iloc[-1] == 1:
-        curve[last + 1 :] = curve[last]
-    return curve
+    if len(trials) == 0:
+        raise ValueError("`trials` is empty: at least one trial is needed.")
+    one = np.zeros(len(trials), np.intp)
+    curves, known = _kaplan_meier(*_events(trials, one, 1, n_saccades))
+    return np.where(known[0], curves[0], np.nan)
 
 
 def saccade_sizes(fixations: pd.DataFrame, px_per_deg: float) -> pd.DataFrame:

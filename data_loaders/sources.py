@@ -1,18 +1,39 @@
-"""Data sets that the suite reads: what they are and where they come from."""
+"""Data sets that the suite reads: what they are, where they come from, their terms.
 
-from collections.abc import Mapping
+A file can be downloaded only where the hash of exactly that public file is known.
+For the other sets `Source.by_hand` tells what to get from where.
+"""
+
+import csv
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from data_loaders.search_humans import (
-    load_human_rt,
-    load_published_asymmetry,
-    load_published_trials,
-)
-from neurovis.core.checks import check_option, check_path
+import pandas as pd
 
-_REPOSITORY = "https://github.com/kreimanlab/VisualSearchAsymmetry"
+from data_loaders.archives import extract_archive
+from data_loaders.fetch import WAITS_S, RemoteFile, fetch_file, is_complete
+from data_loaders.gaze import GazeData
+from data_loaders.search_humans import load_human_rt, load_published_asymmetry
+from neurovis.core.checks import check_option, check_path
+from neurovis.core.types import Responses
+
+_RAW = "https://raw.githubusercontent.com/"
+_ASYMMETRY = "https://github.com/kreimanlab/VisualSearchAsymmetry"
+_STI_COMMIT = (
+    "DFKI-Interactive-Machine-Learning/STI-Dataset/"
+    "60d27471bf1a2188dff244058503df0b8bddd79b"
+)
+_OSIE_COMMIT = (
+    "NUS-VIP/predicting-human-gaze-beyond-pixels/"
+    "4a467890fcb40a2fec04cdded552760942bac7a4"
+)
+_GUPTA = (
+    "Gupta, Zhang, Wu, Wolfe and Kreiman (2021). Visual search asymmetry: deep nets "
+    "and humans share similar inherent biases. NeurIPS 34. arXiv:2106.02953."
+)
 
 
 @dataclass(frozen=True)
@@ -28,41 +49,323 @@ class Source:
     url : str
         Public source.
     licence : str
-        Terms.
-    ships : bool
-        Whether its numbers come with the suite.
+        Terms as the source states them.
+    citation : str
+        What to cite.
+    loader : str
+        Function that reads a folder of it, as "module:function"; "" if it ships.
+    files : tuple of RemoteFile
+        Public files with known hashes; those that have `terms` are restricted.
+    file_table : str, default ""
+        Table in ``data_loaders/tables`` with the columns `name`, `n_bytes` and
+        `sha256` of further files; they lie below `file_table_url`, and go into
+        `file_table_folder`.
+    file_table_url, file_table_folder : str, default ""
+        See `file_table`.
+    by_hand : str, default ""
+        What to get, from where, beyond the downloads.
     """
 
     name: str
     what: str
     url: str
     licence: str
-    ships: bool
+    citation: str
+    loader: str = ""
+    files: tuple[RemoteFile, ...] = ()
+    file_table: str = ""
+    file_table_url: str = ""
+    file_table_folder: str = ""
+    by_hand: str = ""
 
+    @property
+    def ships(self) -> bool:
+        """Whether its numbers come with the suite."""
+        return not self.loader
+
+    @property
+    def restricted(self) -> bool:
+        """Whether terms must be accepted before a download."""
+        return any(file.terms for file in self.files)
+
+    def remote_files(self) -> tuple[RemoteFile, ...]:
+        """Return everything that can be downloaded.
+
+        Returns
+        -------
+        tuple of RemoteFile
+            `files`, then those of `file_table`.
+        """
+        if not self.file_table:
+            return self.files
+        path = Path(__file__).parent / "tables" / self.file_table
+        with path.open(newline="", encoding="utf-8") as file:
+            listed = tuple(
+                RemoteFile(
+                    f"{self.file_table_url}/{row['name']}",
+                    row["sha256"],
+                    int(row["n_bytes"]),
+                    f"{self.file_table_folder}/{row['name']}",
+                )
+                for row in csv.DictReader(file)
+            )
+        return self.files + listed
+
+
+_AMAZON = Source(
+    name="amazon-covers",
+    what="target search among 84 book covers: 100 collages, 5 targets, 6 observers, "
+    "600 trials, 8683 fixations without durations; no pictures",
+    url="https://github.com/DFKI-Interactive-Machine-Learning/STI-Dataset",
+    licence="CC BY-NC-SA 4.0",
+    citation="Sattar, Müller, Fritz and Bulling (2015). Prediction of search targets "
+    "from fixations in open-world settings. CVPR. doi:10.1109/CVPR.2015.7298700. "
+    "Stauden, Barz and Sonntag (2018). Visual search target inference using bag of "
+    "deep visual words. KI 2018. doi:10.1007/978-3-030-00111-7_25.",
+    loader="amazon_covers:load_amazon_covers",
+    files=(
+        RemoteFile(
+            url=f"{_RAW}{_STI_COMMIT}/AmazonCovers/Amazon.json",
+            sha256="631fd1769534b38b9e59bf4e1bbbe5fddc0a0bbdd45b13a7910f2545d0412c5b",
+            n_bytes=827_792,
+            name="Amazon.json",
+            terms="CC BY-NC-SA 4.0: non-commercial use only; cite the authors; share "
+            "what you derive under the same licence; see "
+            "https://creativecommons.org/licenses/by-nc-sa/4.0/.",
+        ),
+    ),
+)
+
+_OSIE = Source(
+    name="osie",
+    what="free viewing of 700 scenes (800 x 600) by 15 observers, 10500 trials, "
+    "98321 fixations with durations; pictures",
+    url="https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels",
+    licence="MIT, as stated by the repository",
+    citation="Xu, Jiang, Wang, Kankanhalli and Zhao (2014). Predicting human gaze "
+    "beyond pixels. Journal of Vision 14(1):28. doi:10.1167/14.1.28.",
+    loader="osie:load_osie",
+    file_table="osie_pictures.csv",
+    file_table_url=f"{_RAW}{_OSIE_COMMIT}/data/stimuli",
+    file_table_folder="stimuli",
+    by_hand=f"Get the fixations, {_RAW}{_OSIE_COMMIT}/data/eye/fixations.mat (MD5 "
+    "8efdf6fe66f38b6e70f854c7ff45aa70; its SHA-256 is not known here), and put them "
+    "into the folder as fixations.mat.",
+)
+
+_COCO = Source(
+    name="coco-search18",
+    what="search for 18 categories in COCO pictures shown at 1680 x 1050 by 10 people; "
+    "the validation part of target-present search has 3258 scanpaths on 315 pictures; "
+    "no pictures",
+    url="https://github.com/ssaket/visual-search-actr",
+    licence="the authors let anyone use the training and validation fixations and ask "
+    "to be cited; the COCO pictures have their own terms",
+    citation="Chen, Yang, Ahn, Samaras, Hoai and Zelinsky (2021). COCO-Search18 "
+    "fixation dataset for predicting goal-directed attention control. Scientific "
+    "Reports 11:8776. doi:10.1038/s41598-021-87715-9. Yang et al. (2020). Predicting "
+    "goal-directed human attention using inverse reinforcement learning. CVPR. "
+    "arXiv:2005.14310.",
+    loader="coco_search:load_coco_search",
+    by_hand="Get COCOSearch18-fixations-TP.zip of the authors "
+    "(vision.cs.stonybrook.edu/~cvlab_download, an address without https), or the "
+    "copy in data/coco_search_18 of the repository above at commit "
+    "5a0ca232e3191e0590ea51fce821ee58cbece1f2, and put "
+    "coco_search18_fixations_TP_validation_split1.json into the folder, as it is or "
+    "gzipped.",
+)
+
+_INTERIORS = Source(
+    name="search-interiors",
+    what="search for an object in 134 grey interior scenes (1024 x 768) by 45 people, "
+    "with 2 to 12 saccades allowed, and where they believed the target to be",
+    url="https://github.com/NeuroLIAA/sibs",
+    licence="MIT, as stated by the repository; the photographs have no licence of "
+    "their own: research use, do not pass them on",
+    citation="Bujia, Sclar, Vita, Solovey and Kamienkowski (2022). Modeling human "
+    "visual search in natural scenes: a combined Bayesian searcher and saliency map "
+    "approach. Frontiers in Systems Neuroscience 16:882315. "
+    "doi:10.3389/fnsys.2022.882315.",
+    loader="search_interiors:load_search_interiors",
+    by_hand="The source is MatlabCode/data_new/new_matrix/sinfo_img of the repository "
+    "above at commit ede770ef155b835bdd78def440ed014bb853c0a8, with pictures in "
+    "MatlabCode/data_images. Write them into the tables trials.csv.gz, "
+    "fixations.csv.gz and targets.csv that the loader reads; its documentation gives "
+    "the columns.",
+)
+
+_NATURAL = Source(
+    name="natural-search",
+    what="search in object arrays, natural scenes and Waldo pictures (1280 x 1024) by "
+    "15 people, and the scanpaths of eccNET and IVSN on the same displays; no pictures",
+    url=_ASYMMETRY,
+    licence="the repository states none: research use, not redistributed here",
+    citation=f"{_GUPTA} Zhang, Feng, Ma, Lim, Zhao and Kreiman (2018). Finding any "
+    "Waldo with zero-shot invariant and efficient visual search. Nature "
+    "Communications 9:3730. doi:10.1038/s41467-018-06217-x.",
+    loader="natural_search:load_natural_search",
+    by_hand="The source is the repository above at commit "
+    "2e41a9ed6b3a02b7a827ef8f3d3903a5e700d323. Write its scanpaths into the table "
+    "natural_search_fixations.parquet that the loader reads; its documentation gives "
+    "the columns.",
+)
+
+_WOLFE = Source(
+    name="wolfe-search",
+    what="87811 trials of feature, conjunction and spatial configuration search, set "
+    "sizes 3 to 18: reaction times and errors, no eye movements",
+    url="https://github.com/yxlin/HBM-Approach-Visual-Search",
+    licence="CC BY-NC 4.0 (repository); published for modelling by the Visual "
+    "Attention Lab, who ask to be named",
+    citation="Wolfe, Palmer and Horowitz (2010). Reaction time distributions constrain "
+    "models of visual search. Vision Research 50:1304-1311. Palmer, Horowitz, Torralba "
+    "and Wolfe (2011). What are the shapes of response time distributions in visual "
+    "search? JEP: HPP 37:58-71. Lin, Heinke and Humphreys (2015). Attention, "
+    "Perception & Psychophysics 77:985-1010.",
+    loader="wolfe_search:load_wolfe_search",
+    by_hand="The source is the R file data/WolfePalmer/wolfe2010RawDataAllTasks.RData "
+    "at commit 9f96b3a80222ea4610a1b6c1905e9e7a0f94690a. Write it into the table "
+    "trials.csv.gz that the loader reads; its documentation gives the columns.",
+)
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
         for source in (
             Source(
-                "search-asymmetry",
-                "mean reaction times of people and published indices of eccNET and "
-                "its ablations in six search-asymmetry experiments; ships",
-                "https://arxiv.org/abs/2106.02953",
-                "published facts",
-                True,
+                name="search-asymmetry",
+                what="mean reaction times of people and published indices of eccNET "
+                "and its ablations in six search-asymmetry experiments; ships",
+                url="https://arxiv.org/abs/2106.02953",
+                licence="published facts",
+                citation=_GUPTA,
             ),
             Source(
-                "search-asymmetry-trials",
-                "trials of eccNET, its ablations and baselines "
+                name="search-asymmetry-trials",
+                what="trials of eccNET, its ablations and baselines "
                 "(asymmetry_trials.csv.gz: model, condition, set_size, fixations)",
-                _REPOSITORY,
-                "the repository states none: research use, not redistributed here",
-                False,
+                url=_ASYMMETRY,
+                licence="the repository states none: research use, not redistributed "
+                "here",
+                citation=_GUPTA,
+                loader="search_humans:load_published_trials",
+                by_hand="The source is vs_exp of the repository above at commit "
+                "2e41a9ed6b3a02b7a827ef8f3d3903a5e700d323. Write its trials into the "
+                "table asymmetry_trials.csv.gz that the loader reads; its "
+                "documentation gives the columns.",
             ),
+            _AMAZON,
+            _OSIE,
+            _COCO,
+            _INTERIORS,
+            _NATURAL,
+            _WOLFE,
         )
     }
 )
+
+
+def describe_source(source: Source) -> list[str]:
+    """Describe a data set: content, source, terms, citation, how to get it.
+
+    Parameters
+    ----------
+    source : Source
+        A data set.
+
+    Returns
+    -------
+    list of str
+        The name, then one indented line for each fact.
+
+    Examples
+    --------
+    >>> describe_source(SOURCES["amazon-covers"])[-1]
+    '  download: 1 file, 0.8 MB; its terms must be accepted'
+    """
+    files = source.remote_files()
+    if source.ships:
+        how = ["  download: not needed, it ships"]
+    else:
+        how = [f"  download: {_count(files)}" if files else "  download: none"]
+        how[0] += "; its terms must be accepted" if source.restricted else ""
+        how += [f"  by hand: {source.by_hand}"] if source.by_hand else []
+    facts = [source.what, source.url, source.licence, f"cite: {source.citation}"]
+    return [source.name, *(f"  {fact}" for fact in facts), *how]
+
+
+def _count(files: Sequence[RemoteFile]) -> str:
+    noun = "file" if len(files) == 1 else "files"
+    return f"{len(files)} {noun}, {sum(f.n_bytes for f in files) / 1e6:.1f} MB"
+
+
+def fetch_source(
+    name: str,
+    folder: str | Path,
+    *,
+    accept_terms: bool = False,
+    timeout_s: float = 30.0,
+    waits_s: Sequence[float] = WAITS_S,
+) -> list[str]:
+    """Download what can be downloaded of a data set.
+
+    Files that are there, whole and verified, are left as they are.
+
+    Parameters
+    ----------
+    name : str
+        One of `SOURCES`.
+    folder : str or Path
+        Where its files shall lie; made when missing.
+    accept_terms : bool, default False
+        Whether you accept the terms of the files.
+    timeout_s : float, default 30
+        As in `fetch_file`.
+    waits_s : sequence of float
+        As in `fetch_file`.
+
+    Returns
+    -------
+    list of str
+        What was done and what remains to do, one line each.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or nothing of the set can be downloaded; the message
+        tells what to get from where.
+    PermissionError, DataCorruptError, ConnectionError, BlockingIOError, FileExistsError
+        As `fetch_file`.
+    """
+    check_option("name", name, tuple(SOURCES))
+    source, folder = SOURCES[name], Path(folder)
+    files = source.remote_files()
+    if source.ships:
+        return [f"{name} ships with the suite: nothing to download"]
+    if not files:
+        raise ValueError(
+            f"{name} has no automatic download, because no public file with a known "
+            f"hash holds what is read. Source: {source.url}. {source.by_hand}"
+        )
+    n_new = 0
+    for file in files:
+        n_new += not is_complete(file, folder)
+        path = fetch_file(
+            file,
+            folder,
+            accept_terms=accept_terms,
+            timeout_s=timeout_s,
+            waits_s=waits_s,
+        )
+        if file.unpack is not None:
+            extract_archive(path, folder / file.unpack)
+    lines = [
+        f"{_count(files)} in {folder}: {n_new} downloaded, {len(files) - n_new} "
+        "complete already",
+        f"terms: {source.licence}",
+        f"cite: {source.citation}",
+    ]
+    return lines + ([f"still to do: {source.by_hand}"] if source.by_hand else [])
 
 
 def check_source(name: str, folder: str | Path) -> list[str]:
@@ -97,8 +400,17 @@ def check_source(name: str, folder: str | Path) -> list[str]:
             "conditions",
             f"{models['model'].nunique()} models with published indices",
         ]
-    trials = load_published_trials(check_path("folder", folder, kind="folder"))
-    return [
-        f"{len(trials)} trials",
-        *(f"{model}: {n}" for model, n in trials["model"].value_counts().items()),
-    ]
+    folder = check_path("folder", folder, kind="folder")
+    module, function = SOURCES[name].loader.split(":")
+    # Loaders are imported on use: a list of data sets needs none of them.
+    load = getattr(importlib.import_module(f"data_loaders.{module}"), function)
+    return _summary(load(folder))
+
+
+def _summary(data: GazeData | Responses | pd.DataFrame) -> list[str]:
+    if isinstance(data, GazeData):
+        return data.describe()
+    table = data.table if isinstance(data, Responses) else data
+    by = next(c for c in ("model", "task", "subject") if c in table)
+    counts = table[by].value_counts(sort=False)
+    return [f"{len(table)} trials", *(f"{key}: {n}" for key, n in counts.items())]

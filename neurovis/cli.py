@@ -60,6 +60,14 @@ class Layout(StrEnum):
     kreimanlab = "kreimanlab"
 
 
+class Quitting(StrEnum):
+    """When a model ends a search in vain."""
+
+    both = "both"
+    exhaustive = "exhaustive"
+    matched_misses = "matched_misses"
+
+
 def _say(text: str) -> None:
     typer.echo(text)
 
@@ -185,7 +193,6 @@ Preprocessing = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed [0].")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Trials = Annotated[int | None, typer.Option(help="Trials per cell [the default].")]
 
 
 def _out(name: str) -> Path:
@@ -288,6 +295,52 @@ def run_search_natural(
         displays=displays,
         max_saccades=max_saccades,
         px_per_deg=px_per_deg,
+        seed=seed,
+    )
+    run(out=out, device=device, **options)
+    _finish(out)
+
+
+@run_app.command("search-slopes")
+def run_search_slopes(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the trials of people.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = _out("search-slopes"),
+    models: Models = None,
+    config: Config = None,
+    weights: Weights = None,
+    backbone: Backbone = None,
+    preprocessing: Preprocessing = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="feature, conjunction, spatial_configuration [all]."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Displays per task, set size, presence [20].")
+    ] = None,
+    quitting: Annotated[
+        Quitting | None, typer.Option(help="When models answer absent [both].")
+    ] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+) -> None:
+    """Compare models with people in feature, conjunction and 2-among-5 search."""
+    from tasks.search_slopes import run_search_slopes as run
+
+    options = _run_options(
+        "search-slopes",
+        config,
+        models=models,
+        weights=weights,
+        backbone=backbone,
+        preprocessing=preprocessing,
+        data=str(data) if data else None,
+        tasks=tasks,
+        trials=trials,
+        quitting=quitting.value if quitting else None,
         seed=seed,
     )
     run(out=out, device=device, **options)

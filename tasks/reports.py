@@ -10,6 +10,7 @@ from neurovis.core.files import read_json
 _REPORTS = {
     "search-asymmetry": ("tasks.search_asymmetry_report", "finish_search_run"),
     "search-natural": ("tasks.search_natural_report", "finish_natural_run"),
+    "search-slopes": ("tasks.search_slopes_report", "finish_slopes_run"),
 }
 
 

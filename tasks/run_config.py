@@ -106,8 +106,8 @@ def run_options(
     ]
     options |= {k: v for k, v in flags.items() if v is not None}
     for name in ("conditions", "tasks"):
-        if isinstance(names := options.get(name), str) and names != "all":
-            options[name] = [c.strip() for c in names.split(",") if c.strip()]
+        if isinstance(listed := options.get(name), str) and listed != "all":
+            options[name] = [c.strip() for c in listed.split(",") if c.strip()]
     return options
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from analysis.scanpath_measures import MeasureSettings
 
+from analysis.scanpath_measures import MeasureSettings
 from analysis.scanpaths import score_scanpaths
 from analysis.scene_search import scene_search_scores
 from neurovis.adapters.search_loop import items_fixated
@@ -52,8 +52,8 @@ MEASURES = (
     "stde",
     "dtw_px",
 )
-# Cells of ScanMatch and of the strings, columns and rows (Gupta et al., 2021).
-SETTINGS = MeasureSettings(grid=(12, 8))
+# Cells of ScanMatch and of the strings, rows and columns (Gupta et al., 2021).
+SETTINGS = MeasureSettings(grid=(8, 12))
 
 
 def run_search_natural(
@@ -238,15 +238,12 @@ def natural_scores(
         `analysis.scanpaths.score_scanpaths`.
     """
     people = scenes.people
-    px_per_deg = scenes.rules.px_per_deg * scenes.scale[0]
-    if people is not None and people.px_per_deg is not None:
-        px_per_deg = people.px_per_deg
     n_saccades = int(min(scenes.rules.max_saccades, trials["max_saccades"].max()))
     parts = [
         scene_search_scores(
             trials,
             fixations,
-            px_per_deg=px_per_deg,
+            px_per_deg=scenes.px_per_deg,
             n_saccades=n_saccades,
             aligned=scenes.aligned,
             seed=seed,
@@ -304,11 +301,11 @@ def _on_screen(table: pd.DataFrame, scenes: Scenes) -> pd.DataFrame:
             x_px=table["x_px"] * scenes.scale[0], y_px=table["y_px"] * scenes.scale[1]
         )
     parts = []
-    for row, part in table.groupby("trial", sort=False):
-        areas = scenes.make(int(row)).item_areas
+    for name, part in table.groupby("stimulus_id", sort=False):
+        areas = scenes.make(order[str(name)]).item_areas
         assert areas is not None
         x, y, times = (part[c].to_numpy() for c in ("x_px", "y_px", "duration_ms"))
-        items = items_fixated(Scanpath("", str(row), x, y, times), areas)
+        items = items_fixated(Scanpath("", str(name), x, y, times), areas)
         places = scenes.item_places[items]
         parts.append(part.assign(x_px=places[:, 0], y_px=places[:, 1]))
     return pd.concat(parts, ignore_index=True)
@@ -356,6 +353,5 @@ def _human_fixations(scenes: Scenes) -> list[pd.DataFrame]:
     columns += ["x_px", "y_px", "duration_ms"]
     limits = people.trials[["subject", "trial", "max_saccades"]]
     table = people.fixations[columns].merge(limits, on=["subject", "trial"])
-    # The source lets a trial run one saccade beyond its limit.
     table["max_fixations"] = table.pop("max_saccades") + 1
     return [table.assign(model=HUMAN_MODEL)]

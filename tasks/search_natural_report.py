@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.fixated_pixels import fixated_pixels
 from analysis.fixation_density import fixation_density
 from analysis.plots_gaze import (
     colours_of,
@@ -236,10 +239,7 @@ def _curve_figure(run: Run) -> NamedFigure:
 
 
 def _size_figure(run: Run, scenes: Scenes) -> NamedFigure:
-    px_per_deg = scenes.rules.px_per_deg * scenes.scale[0]
-    if scenes.people is not None and scenes.people.px_per_deg is not None:
-        px_per_deg = scenes.people.px_per_deg
-    sizes = saccade_sizes(run.fixations, px_per_deg)
+    sizes = saccade_sizes(run.fixations, scenes.px_per_deg)
     axes = plot_curves(
         saccade_histograms(sizes, width_deg=1.0, seed=run.provenance.seed or 0),
         x="amplitude_deg",
@@ -257,12 +257,13 @@ def _size_figure(run: Run, scenes: Scenes) -> NamedFigure:
     return "saccade_sizes", item
 
 
-def _box(scenes: Scenes, display: str) -> pd.Series | None:
+def _box(scenes: Scenes, display: str) -> NDArray[np.float64] | None:
     if scenes.people is None:
         return None
     row = scenes.people.stimuli.set_index("stimulus_id").loc[display]
     names = [f"target_{e}_px" for e in ("left", "top", "right", "bottom")]
-    return None if row[names].isna().any() else row[names].astype(float)
+    box = row[names].to_numpy(np.float64)
+    return None if np.isnan(box).any() else box
 
 
 def _scanpath_figure(run: Run, scenes: Scenes) -> NamedFigure:
@@ -282,13 +283,12 @@ def _scanpath_figure(run: Run, scenes: Scenes) -> NamedFigure:
             if len(own):
                 first = own["subject"].iloc[0]
                 paths[name] = own[own["subject"] == first].sort_values("fixation")
-        box = _box(scenes, display)
         plot_scanpaths(
             picture,
             paths,
             width_px=size[0],
             height_px=size[1],
-            target_box=None if box is None else box.to_numpy(),
+            target_box=_box(scenes, display),
             colours=colours,
             title=display,
             ax=axes,
@@ -319,7 +319,9 @@ def _density_figure(run: Run, scenes: Scenes) -> NamedFigure:
         height = round(picture.shape[0] * scenes.scale[1])
         width = round(picture.shape[1] * scenes.scale[0])
         x, y = own["x_px"].to_numpy(), own["y_px"].to_numpy()
-        density = fixation_density(x, y, (height, width), sigma_px=33.0)
+        sigma_px = scenes.px_per_deg  # one degree
+        pixels = fixated_pixels(x, y, (height, width))
+        density = fixation_density(pixels, sigma_px)[0]
         plot_density(density, picture=picture, x_px=x, y_px=y, title=display, ax=axes)
     item = ReportFigure(
         figure_of(grid[0]),

@@ -99,6 +99,13 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.displays)
 
+    @property
+    def px_per_deg(self) -> float:
+        """Pixels of the frame of people per degree of visual angle."""
+        if self.people is not None and self.people.px_per_deg is not None:
+            return self.people.px_per_deg
+        return self.rules.px_per_deg * self.scale[0]
+
     def select(self, rows: Sequence[int]) -> "Scenes":
         """Return some of the displays and the human trials on them.
 
@@ -210,7 +217,7 @@ def _interiors(
     side = 2 * round(INTERIORS_TOLERANCE_PX / scale[0])
     rules = SearchRules(
         eye_radius_px=max(height, width),
-        max_saccades=max_saccades or 12,
+        max_saccades=12 if max_saccades is None else max_saccades,
         tolerance_px=side,
         background=0,
         layer_weighting="equal",
@@ -263,11 +270,13 @@ def _display_ids(images: pd.Series, table: pd.DataFrame) -> list[str]:
 def _by_display(people: GazeData, px_per_deg: float) -> GazeData:
     """Name the stimuli of human trials by image and starting point."""
     trials = people.trials
+    made = (trials["n_fixations"] - 1).clip(lower=0)
     trials = trials.assign(
         image=trials["stimulus_id"],
         stimulus_id=_display_ids(trials["stimulus_id"], trials),
-        n_saccades=(trials["n_fixations"] - 1).clip(lower=0),
-        max_saccades=trials["saccades_allowed"],
+        n_saccades=made,
+        # Some trials ran one saccade beyond their limit.
+        max_saccades=made.clip(lower=trials["saccades_allowed"]),
     )
     keys = ["subject", "trial"]
     fixations = people.fixations.drop(columns="stimulus_id").merge(
@@ -323,7 +332,7 @@ def _kreimanlab(
     n = _count(pictures)
     masks = _item_areas(pictures / "gt_mask.npy")
     ids = [f"{i + 1:03d}" for i in range(n)]
-    limit = max_saccades or published["n"]
+    limit = published["n"] if max_saccades is None else max_saccades
     people, notes = _kreimanlab_people(folder, dataset, ids)
     height, width = published["shape"]
     rules = SearchRules(

@@ -100,6 +100,7 @@ def plain_path(a, b):
     """Align two sequences cell by cell; ties as documented."""
     gap = a[:, None] - b
     cost = np.sqrt(gap[..., 0] * gap[..., 0] + gap[..., 1] * gap[..., 1])
+    cost[0, 0] = 0
     total = np.full((len(a) + 1, len(b) + 1), np.inf)
     total[0, 0] = 0
     for i, j in np.ndindex(cost.shape):

@@ -290,6 +290,8 @@ def test_without_fixations_or_negatives_the_area_is_undefined():
     for variant in JUDD:
         assert np.isnan(auc_judd(pred, human, variant=variant)).all()
     nobody = fixated_pixels([], [], (1, 2))
+    for measure in (auc, auc_judd, auc_borji):
+        assert np.isnan(measure(pred[0], nobody)).tolist() == [True]
     assert np.isnan(auc(pred, human, nobody)).all()
     assert np.isnan(auc_borji(pred, human, nobody)).all()
     assert np.isnan(auc_borji(pred, human)).tolist() == [False, True]

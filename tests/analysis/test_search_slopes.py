@@ -430,11 +430,10 @@ def test_scores_do_not_depend_on_order_or_company(scores, searches, people):
     alone = searches[searches["subject"] == "blind"].sample(frac=1, random_state=1)
     mixed = people.sample(frac=1, random_state=2)
     again = slope_scores(alone, mixed, n_bootstrap=60)
-    keys = ["rule", "metric", "condition"]
-    pair = again[again["subject"] == "blind"].merge(
-        scores[scores["subject"] == "blind"], on=keys, validate="one_to_one"
-    )
-    assert len(pair) == (scores["subject"] == "blind").sum()
+    keys = ["subject", "rule", "metric", "condition"]
+    before = scores[scores["subject"] != "guided"]
+    pair = again.merge(before, on=keys, validate="one_to_one")
+    assert len(pair) == len(before) == len(again)
     for name in ("value", "ci_low", "ci_high"):
         left, right = pair[f"{name}_x"], pair[f"{name}_y"]
         assert left.to_numpy() == pytest.approx(right.to_numpy(), nan_ok=True)

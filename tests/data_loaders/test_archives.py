@@ -351,8 +351,9 @@ def test_a_second_process_is_told_who_is_at_work(tmp_path):
 def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path, monkeypatch):
     path = make(tmp_path, ".zip")
     monkeypatch.setattr(os, "fsync", _no_space)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as error:
         extract_archive(path, tmp_path / "out")
+    assert error.value.errno == 28
     assert_nothing_but(path)
 
 

@@ -122,6 +122,9 @@ class Handler(BaseHTTPRequestHandler):
     def busy(self, data):
         self.head(503, 0, Retry_After="0")
 
+    def patient(self, data):
+        self.head(429, 0, Retry_After="1")
+
     def missing(self, data):
         self.head(404, 0)
 
@@ -311,7 +314,13 @@ def test_a_weak_tag_is_no_guard_but_the_hash_is(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "note", ["", "[]", "{", json.dumps({"url": "https://example.org", "sha256": "0"})]
+    "note",
+    [
+        "",
+        "[]",
+        "{",
+        json.dumps({"url": "https://a.org", "sha256": "0", "validator": ""}),
+    ],
 )
 def test_a_part_of_unknown_origin_is_not_continued(server, tmp_path, note):
     folder = tmp_path / "raw"
@@ -373,6 +382,28 @@ def test_attempts_are_limited(server, tmp_path, fault):
     with pytest.raises(ConnectionError, match="in 4 attempts"):
         fetch_file(remote_of(server), tmp_path, waits_s=QUICK)
     assert len(server.seen) == 4
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(server, tmp_path, caplog):
+    server.faults = ["patient"]
+    caplog.set_level(logging.INFO, "data_loaders.fetch")
+    fetch_file(remote_of(server), tmp_path, waits_s=QUICK)
+    assert "data.bin (the server answered 429): again in 1 s" in caplog.text
+    assert_whole(tmp_path)
+
+
+def test_a_name_that_nobody_knows_is_not_asked_for_twice(server, tmp_path, monkeypatch):
+    asked = []
+
+    def no_answer(host, *arguments, **options):
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_answer)
+    url = "https://example.org/data.bin"
+    with pytest.raises(ConnectionError, match=r"cannot be reached .*Check the network"):
+        fetch_file(remote_of(server, url=url), tmp_path, waits_s=QUICK)
+    assert asked == ["example.org"]
 
 
 def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):

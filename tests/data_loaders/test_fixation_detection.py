@@ -108,6 +108,22 @@ def test_a_saccade_hidden_by_a_short_loss_is_seen():
         assert found["n_samples"].tolist() == [95, 95]
 
 
+def test_a_window_does_not_reach_across_a_blink():
+    times = np.arange(0, 500, 4.0)
+    x = np.where(times < 200, 100.0, np.where(times < 300, np.nan, 500.0))
+    rule = VelocityThreshold(window_ms=400)
+    found = detect_fixations(times, x, x, px_per_deg=30, rule=rule)
+    assert found["duration_ms"].tolist() == [200, 200]
+
+
+def test_the_edge_of_a_window_does_not_depend_on_rounding():
+    # Half a window is three intervals of 10 / 3 ms: on the edge but for rounding.
+    times = np.arange(600) * (1000 / 300)
+    x = np.repeat(np.arange(20) * 300.0, 30)
+    found = detect_fixations(times, x, x, px_per_deg=30)
+    assert found["n_samples"].tolist() == [27, *[24] * 18, 27]
+
+
 def test_short_fixations_are_dropped():
     x = np.repeat([100.0, 500.0, 900.0], [50, 10, 50])
     found = detect_fixations(np.arange(110) * 4.0, x, x, px_per_deg=30)

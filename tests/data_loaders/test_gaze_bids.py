@@ -196,8 +196,9 @@ def test_detection_and_the_eye_tracker_agree_on_noisy_samples(root, beh):
         assert difference.abs().max() < error
 
 
-def test_samples_in_reported_blinks_do_not_count(root, beh):
-    blink = (450 + 1000 + FIRST, 200, "blink", 1, None)
+@pytest.mark.parametrize(("kind", "mark"), [("blink", None), ("saccade", 1)])
+def test_samples_in_reported_blinks_do_not_count(root, beh, kind, mark):
+    blink = (450 + 1000 + FIRST, 200, kind, mark, None)
     put(beh / f"{EYE}_physioevents.tsv.gz", tsv([blink]))
     data = load_gaze_bids(root)  # no row "fixation": they are detected
     assert [row[2:] for row in found(data)][1:3] == [
@@ -208,7 +209,7 @@ def test_samples_in_reported_blinks_do_not_count(root, beh):
 
 def test_a_pupil_of_size_zero_and_the_lost_marks_of_eyelink_are_lost(root, beh):
     rows = [
-        (t, -32768.0, -32768.0, p)
+        (t, -32768.0, -32768.0, 1)
         if p == 0
         else ((t, 0.0, 0.0, 0) if x == 100 else (t, x, y, p))
         for t, x, y, p in sample_rows()
@@ -240,7 +241,9 @@ def test_onsets_may_be_rows_of_the_recording(root, beh, source, first_row):
     ]
     change(beh / f"{EYE}_physioevents.json", OnsetSource=source)
     put(beh / f"{EYE}_physioevents.tsv.gz", tsv(rows))
-    assert found(load_gaze_bids(root)) == EXPECTED
+    data = load_gaze_bids(root)
+    assert found(data) == EXPECTED
+    np.testing.assert_allclose(data.fixations["start_ms"], [50, 400, 0, 500], atol=1e-6)
 
 
 def test_drafts_called_the_source_of_onsets_otherwise(root, beh):
@@ -399,8 +402,9 @@ def test_trials_can_be_chosen(root, beh):
 
 
 def test_a_trial_without_fixation_stays(root, beh):
-    put(beh / f"{STEM}_events.tsv", trial_table([*TRIALS, (1.9, 0.05, "c.png", None)]))
+    put(beh / f"{STEM}_events.tsv", trial_table([*TRIALS, (1.9, 0.05, "c.png", -0.2)]))
     data = load_gaze_bids(root)
+    assert np.isnan(data.trials["rt_ms"][2])  # a press before the picture
     assert data.trials["n_fixations"].tolist() == [2, 2, 0]
     assert "1 of 3 trials have no fixation." in data.notes
 

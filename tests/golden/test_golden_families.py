@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-SUPPORTED = ("eccnet",)
-PLANNED = ("behaviour", "encoding", "foveation", "scanpath")
+SUPPORTED = ("eccnet", "scanpath")
+PLANNED = ("behaviour", "encoding", "foveation")
 
 
 def test_the_golden_folder_holds_a_family(golden):
