@@ -129,11 +129,8 @@ def finish_slopes_run(folder: str | Path) -> list[str]:
     run = load_run(folder, TASK)
     rows = run.scores[run.scores["metric"] == "slope_ms_per_item"]
     lines = ["slopes in ms per item (present / absent)"]
-    for (model, rule), part in rows.groupby(
-        ["model", "rule"], sort=False, dropna=False
-    ):
-        name = "people" if model == "human" else run.mark(str(model))
-        rule = "" if pd.isna(rule) or rule == "none" else f" [{rule}]"
+    for _, part in rows.groupby(["model", "rule"], sort=False, dropna=False):
+        name = _observer(run, part.iloc[0])
         cells = part.set_index(["search_task", "target_present"])["value"]
         texts = [
             f"{task} {cells.get((task, True), float('nan')):.1f}/"

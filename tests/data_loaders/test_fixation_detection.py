@@ -118,7 +118,7 @@ def test_a_window_does_not_reach_across_a_blink():
 
 def test_the_edge_of_a_window_does_not_depend_on_rounding():
     # Half a window is three intervals of 10 / 3 ms: on the edge but for rounding.
-    times = np.arange(600) * (1000 / 300)
+    times = 7186.8 + np.arange(600) * (1000 / 300)
     x = np.repeat(np.arange(20) * 300.0, 30)
     found = detect_fixations(times, x, x, px_per_deg=30)
     assert found["n_samples"].tolist() == [27, *[24] * 18, 27]
