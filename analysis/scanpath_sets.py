@@ -305,15 +305,13 @@ def pair_blocks(
     [[0, 2, 1]]
     """
     order = np.lexsort((n_human, n_pred))
+    n, m = n_pred[order], n_human[order]
     start = 0
     while start < len(order):
-        n, m = int(n_pred[order[start]]), int(n_human[order[start]])
-        end = start
-        while end < len(order):
-            n = max(n, int(n_pred[order[end]]))
-            m = max(m, int(n_human[order[end]]))
-            if end > start and n * m * (end + 1 - start) > cells:
-                break
-            end += 1
+        most = max(cells // max(int(n[start] * m[start]), 1), 1)
+        window = slice(start, start + most)
+        used = n[window] * np.maximum.accumulate(m[window])
+        used = used * np.arange(1, len(used) + 1)
+        end = start + max(int(np.searchsorted(used, cells, side="right")), 1)
         yield order[start:end]
         start = end

@@ -130,7 +130,7 @@ def score_scanpaths(
     >>> screen = pd.DataFrame(
     ...     {"stimulus_id": ["s"], "width_px": [100], "height_px": [100]}
     ... )
-    >>> table = score_scanpaths(model, people, screen, measures=["dtw"], chance=())
+    >>> table = score_scanpaths(model, people, screen, measures=["dtw_px"], chance=())
     >>> table[["model", "value"]].values.tolist()
     [['model', 5.0], ['human', 10.0]]
     """
