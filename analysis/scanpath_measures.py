@@ -6,6 +6,7 @@ value has and whether more of it is better.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +77,15 @@ class MeasureSettings:
         check_between("recurrence_radius", self.recurrence_radius, low=1e-9)
 
 
-_Compute = Callable[
-    [ScanpathSet, ScanpathSet, NDArray[np.int64], Screen, MeasureSettings], FloatArray
-]
+@dataclass(frozen=True)
+class _Case:
+    """Pairs of scanpaths on one screen, and what measures need to know."""
+
+    pred: ScanpathSet
+    human: ScanpathSet
+    pairs: NDArray[np.int64]
+    screen_px: Screen
+    settings: MeasureSettings
 
 
 @dataclass(frozen=True)
@@ -187,160 +194,91 @@ def score_pairs(
         check_option("measures", name, tuple(MEASURES))
     settings = settings or MeasureSettings()
     index = check_pairs(pairs, len(pred), len(human))
+    case = _Case(pred, human, index, screen_px, settings)
     results: dict[str, FloatArray] = {}
     values = np.full((len(index), len(measures)), np.nan)
     for place, name in enumerate(measures):
         measure = MEASURES[name]
         if measure.family not in results:
-            compute = _FAMILIES[measure.family]
-            results[measure.family] = compute(pred, human, index, screen_px, settings)
+            results[measure.family] = _FAMILIES[measure.family](case)
         family = results[measure.family]
-        values[:, place] = (
-            family if measure.column is None else family[:, measure.column]
-        )
+        column = family if measure.column is None else family[:, measure.column]
+        values[:, place] = column
     return values
 
 
-def _multimatch(
-    pred: ScanpathSet,
-    human: ScanpathSet,
-    pairs: NDArray[np.int64],
-    screen: Screen,
-    settings: MeasureSettings,
-) -> FloatArray:
-    rule = settings.simplification
-    five = multimatch(pred, human, screen_px=screen, pairs=pairs, simplify=rule)
+def _multimatch(case: _Case) -> FloatArray:
+    rule = case.settings.simplification
+    five = multimatch(
+        case.pred,
+        case.human,
+        screen_px=case.screen_px,
+        pairs=case.pairs,
+        simplify=rule,
+    )
     mean: FloatArray = five[:, :4].mean(axis=1, keepdims=True)
     return np.concatenate([five, mean], axis=1)
 
 
-def _scanmatch(temporal: bool) -> _Compute:
-    def compute(
-        pred: ScanpathSet,
-        human: ScanpathSet,
-        pairs: NDArray[np.int64],
-        screen: Screen,
-        settings: MeasureSettings,
-    ) -> FloatArray:
-        return scanmatch(
-            pred,
-            human,
-            screen_px=screen,
-            grid=settings.grid,
-            threshold=settings.scanmatch_threshold,
-            temporal_bin_ms=settings.temporal_bin_ms if temporal else None,
-            pairs=pairs,
-        )
-
-    return compute
+def _scanmatch(case: _Case, temporal_bin_ms: float | None = None) -> FloatArray:
+    return scanmatch(
+        case.pred,
+        case.human,
+        screen_px=case.screen_px,
+        grid=case.settings.grid,
+        threshold=case.settings.scanmatch_threshold,
+        temporal_bin_ms=temporal_bin_ms,
+        pairs=case.pairs,
+    )
 
 
-def _cells(measure: Callable[..., FloatArray], **options: bool) -> _Compute:
+def _on_cells(
+    case: _Case, measure: Callable[..., FloatArray], **options: bool
+) -> FloatArray:
     """Apply a measure of symbols to cells of the grid."""
-
-    def compute(
-        pred: ScanpathSet,
-        human: ScanpathSet,
-        pairs: NDArray[np.int64],
-        screen: Screen,
-        settings: MeasureSettings,
-    ) -> FloatArray:
-        one, two = (
-            grid_cells(paths, screen_px=screen, grid=settings.grid)
-            for paths in (pred, human)
-        )
-        return measure(one, two, pairs=pairs, **options)
-
-    return compute
+    one, two = (
+        grid_cells(paths, screen_px=case.screen_px, grid=case.settings.grid)
+        for paths in (case.pred, case.human)
+    )
+    return measure(one, two, pairs=case.pairs, **options)
 
 
-def _points(measure: Callable[..., FloatArray]) -> _Compute:
-    """Apply a measure that needs no screen."""
-
-    def compute(
-        pred: ScanpathSet,
-        human: ScanpathSet,
-        pairs: NDArray[np.int64],
-        screen: Screen,
-        settings: MeasureSettings,
-    ) -> FloatArray:
-        return measure(pred, human, pairs=pairs)
-
-    return compute
-
-
-def _on_screen(measure: Callable[..., FloatArray]) -> _Compute:
-    """Apply a measure that needs the size of the screen."""
-
-    def compute(
-        pred: ScanpathSet,
-        human: ScanpathSet,
-        pairs: NDArray[np.int64],
-        screen: Screen,
-        settings: MeasureSettings,
-    ) -> FloatArray:
-        return measure(pred, human, screen_px=screen, pairs=pairs)
-
-    return compute
-
-
-def _string_edit(
-    pred: ScanpathSet,
-    human: ScanpathSet,
-    pairs: NDArray[np.int64],
-    screen: Screen,
-    settings: MeasureSettings,
+def _on_points(
+    case: _Case, measure: Callable[..., FloatArray], **options: Any
 ) -> FloatArray:
-    return string_edit_distance(pred, human, screen_px=screen, pairs=pairs)
+    """Apply a measure of points."""
+    return measure(case.pred, case.human, pairs=case.pairs, **options)
 
 
-def _tde(
-    pred: ScanpathSet,
-    human: ScanpathSet,
-    pairs: NDArray[np.int64],
-    screen: Screen,
-    settings: MeasureSettings,
-) -> FloatArray:
-    return tde(pred, human, k=settings.tde_window, pairs=pairs)
+def _recurrence(case: _Case) -> FloatArray:
+    diagonal = float(np.hypot(*case.screen_px))
+    radius = case.settings.recurrence_radius * diagonal
+    return _on_points(case, cross_recurrence, radius_px=radius)
 
 
-def _recurrence(
-    pred: ScanpathSet,
-    human: ScanpathSet,
-    pairs: NDArray[np.int64],
-    screen: Screen,
-    settings: MeasureSettings,
-) -> FloatArray:
-    radius = settings.recurrence_radius * float(np.hypot(*screen))
-    return cross_recurrence(pred, human, radius_px=radius, pairs=pairs)
+def _length(case: _Case) -> FloatArray:
+    one = case.pred.n_fixations[case.pairs[:, 0]]
+    two = case.human.n_fixations[case.pairs[:, 1]]
+    return np.abs(one - two).astype(np.float64)
 
 
-def _length(
-    pred: ScanpathSet,
-    human: ScanpathSet,
-    pairs: NDArray[np.int64],
-    screen: Screen,
-    settings: MeasureSettings,
-) -> FloatArray:
-    difference = pred.n_fixations[pairs[:, 0]] - human.n_fixations[pairs[:, 1]]
-    return np.abs(difference).astype(np.float64)
-
-
-_FAMILIES: dict[str, _Compute] = {
+_FAMILIES: dict[str, Callable[[_Case], FloatArray]] = {
     "multimatch": _multimatch,
-    "scanmatch": _scanmatch(temporal=False),
-    "scanmatch_duration": _scanmatch(temporal=True),
-    "sequence_score": _cells(sequence_score),
-    "edit_distance": _cells(levenshtein),
-    "edit_normalised": _cells(levenshtein, normalise=True),
-    "string_edit_5x5": _string_edit,
-    "dtw": _points(dtw),
-    "frechet": _points(frechet),
-    "hausdorff": _points(hausdorff),
-    "eyenalysis": _points(eyenalysis),
-    "mannan": _on_screen(mannan_distance),
-    "tde": _tde,
-    "stde": _on_screen(stde),
+    "scanmatch": _scanmatch,
+    "scanmatch_duration": lambda c: _scanmatch(c, c.settings.temporal_bin_ms),
+    "sequence_score": lambda c: _on_cells(c, sequence_score),
+    "edit_distance": lambda c: _on_cells(c, levenshtein),
+    "edit_normalised": lambda c: _on_cells(c, levenshtein, normalise=True),
+    "string_edit_5x5": lambda c: _on_points(
+        c, string_edit_distance, screen_px=c.screen_px
+    ),
+    "dtw": lambda c: _on_points(c, dtw),
+    "frechet": lambda c: _on_points(c, frechet),
+    "hausdorff": lambda c: _on_points(c, hausdorff),
+    "eyenalysis": lambda c: _on_points(c, eyenalysis),
+    "mannan": lambda c: _on_points(c, mannan_distance, screen_px=c.screen_px),
+    "tde": lambda c: _on_points(c, tde, k=c.settings.tde_window),
+    "stde": lambda c: _on_points(c, stde, screen_px=c.screen_px),
     "recurrence": _recurrence,
     "length": _length,
 }

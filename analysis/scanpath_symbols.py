@@ -196,9 +196,9 @@ def number_symbols(pred: Any, human: Any) -> tuple[SymbolSet, SymbolSet, int]:
         return sets[0], sets[1], int(symbols.max(initial=-1)) + 1
     distinct, numbers = np.unique(symbols, return_inverse=True)
     undefined = distinct[0] == "" if labelled else distinct[0] < 0  # sorted first
-    numbers = np.split(numbers - int(undefined), [int(sets[0].inside.sum())])
+    parts = np.split(numbers - int(undefined), [int(sets[0].inside.sum())])
     numbered = []
-    for each, own in zip(sets, numbers, strict=True):
+    for each, own in zip(sets, parts, strict=True):
         codes = np.full(each.symbols.shape, -1, np.int64)
         codes[each.inside] = own
         numbered.append(SymbolSet(codes, each.n_symbols))

@@ -68,6 +68,14 @@ class Quitting(StrEnum):
     matched_misses = "matched_misses"
 
 
+class Folds(StrEnum):
+    """What the people of an object search are left out by."""
+
+    fold10 = "fold10"
+    fold_target = "fold_target"
+    observer = "observer"
+
+
 def _say(text: str) -> None:
     typer.echo(text)
 
@@ -344,6 +352,70 @@ def run_search_slopes(
         seed=seed,
     )
     run(out=out, device=device, **options)
+    _finish(out)
+
+
+@run_app.command("free-viewing")
+def run_free_viewing(
+    data: Annotated[Path, typer.Option(help="Folder of OSIE with its pictures.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = _out("free-viewing"),
+    models: Annotated[
+        str, typer.Option(help="Saliency models, separated by commas.")
+    ] = "saliency,spectral-residual,centre",
+    images: Annotated[
+        str | None, typer.Option(help="So many pictures, or test70 [all].")
+    ] = None,
+    extra: Annotated[
+        str, typer.Option(help="Further measures: auc_judd, auc_borji.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+) -> None:
+    """Compare saliency maps with the fixations of people who look at pictures."""
+    from tasks.free_viewing import run_free_viewing as run
+
+    is_number = images is not None and images.isdecimal()
+    run(
+        _split(models),
+        data,
+        out,
+        images=int(str(images)) if is_number else images,
+        optional_metrics=_split(extra),
+        seed=seed,
+    )
+    _finish(out)
+
+
+@run_app.command("object-search")
+def run_object_search(
+    data: Annotated[Path, typer.Option(help="Folder of the book covers.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = _out("object-search"),
+    models: Annotated[
+        str | None, typer.Option(help="Heuristics, separated by commas [all].")
+    ] = None,
+    folds: Annotated[
+        Folds, typer.Option(help="What is left out in turn.")
+    ] = Folds.fold10,
+    samples: Annotated[
+        int, typer.Option(help="Scanpaths per display of models that draw.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+) -> None:
+    """Compare heuristics with people who search shelves of objects."""
+    from tasks.object_search import MODELS
+    from tasks.object_search import run_object_search as run
+
+    run(
+        data,
+        out,
+        models=MODELS if models is None else _split(models),
+        folds=folds.value,
+        n_samples=samples,
+        seed=seed,
+    )
     _finish(out)
 
 

@@ -90,7 +90,7 @@ def load_object_search(folder: str | Path) -> ObjectSearchData:
         if len(part) <= LONGEST_SCANPATH:
             cells = part["cell"].to_numpy(np.int64)
             xy = part[["x_px", "y_px"]].to_numpy(np.float64)
-            trials.append(ObjectTrial(displays[stimulus], str(subject), cells, xy))
+            trials.append(ObjectTrial(displays[str(stimulus)], str(subject), cells, xy))
     n_left = len(data.trials) - len(trials)
     columns = ["stimulus_id", "width_px", "height_px", "target_cell", *FOLDS[:2]]
     some = next(iter(displays.values()))
@@ -131,19 +131,7 @@ def trials_fingerprint(trials: Sequence[ObjectTrial]) -> str:
     str
         SHA-256 over displays, observers, objects and positions.
     """
-    return sha256_json(sorted(_content(trial) for trial in trials))
-
-
-def _content(trial: ObjectTrial) -> str:
-    display = trial.display
-    size = [display.width_px, display.height_px]
-    return sha256_json(
-        [
-            [display.stimulus_id, trial.subject, display.target_cell, size],
-            [display.col_centres_px, display.row_centres_px],
-            [trial.cells, trial.xy_px],
-        ]
-    )
+    return sha256_json(sorted(trial.fingerprint for trial in trials))
 
 
 # ---------------------------------------------------------------------- splits

@@ -11,6 +11,8 @@ _REPORTS = {
     "search-asymmetry": ("tasks.search_asymmetry_report", "finish_search_run"),
     "search-natural": ("tasks.search_natural_report", "finish_natural_run"),
     "search-slopes": ("tasks.search_slopes_report", "finish_slopes_run"),
+    "free-viewing": ("tasks.free_viewing_report", "finish_free_viewing"),
+    "object-search": ("tasks.object_search_report", "finish_object_search"),
 }
 
 

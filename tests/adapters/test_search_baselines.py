@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy.signal import correlate2d
 
-from neurovis.adapters.search_baselines import pixel_match_map, saliency_map
+from neurovis.adapters.search_baselines import pixel_match_map
 from neurovis.adapters.search_loop import (
     SearchState,
     fit_trial,
@@ -159,31 +159,3 @@ def test_the_target_itself_matches_best():
     row, column = divmod(int(pixel_match_map(image, target).argmax()), 60)
     assert abs(row - 35) <= 1
     assert abs(column - 14) <= 1
-
-
-# --------------------------------------------------------------------- saliency
-
-
-def bright_among_dim(odd):
-    """Fifteen dim squares and a bright one on grey; row and column of that one."""
-    image = np.full((240, 240, 3), 128, np.uint8)
-    for number in range(16):
-        top, left = (60 * n + 20 for n in divmod(number, 4))
-        image[top : top + 20, left : left + 20] = 255 if number == odd else 150
-    return image, divmod(odd, 4)
-
-
-@pytest.mark.parametrize("odd", [0, 6, 11])
-def test_the_odd_item_is_the_most_salient(odd):
-    image, cell = bright_among_dim(odd)
-    saliency = saliency_map(image, background=128)
-    assert saliency.shape == image.shape[:2]
-    assert saliency.min() >= 0
-    row, column = divmod(int(saliency.argmax()), 240)
-    assert (row // 60, column // 60) == cell
-
-
-@pytest.mark.parametrize("background", [None, 90])
-def test_nothing_is_salient_on_a_bare_display(background):
-    image = np.full((70, 90, 3), 90, np.uint8)
-    assert not saliency_map(image, background=background).any()
