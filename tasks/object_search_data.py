@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from data_loaders.amazon_covers import (
     GRID_COLS,
+    GRID_ROWS,
     LONGEST_SCANPATH,
     lattice_centres,
     load_amazon_covers,
 )
+from data_loaders.gaze import GazeData
 from neurovis.adapters.object_scanpaths import ObjectDisplay, ObjectTrial
 from neurovis.core.checks import check_columns, check_option
 from neurovis.core.files import sha256_json
@@ -73,35 +75,57 @@ def load_object_search(folder: str | Path) -> ObjectSearchData:
     Returns
     -------
     ObjectSearchData
-        The trials of at most 55 fixations, a limit set beforehand and not per fold;
-        a note counts the others.
+        As from `object_search_data`.
 
     Raises
     ------
     FileNotFoundError, DataCorruptError
         If the data are missing or damaged.
     """
-    data = load_amazon_covers(folder)
-    displays = {str(d.stimulus_id): d for d in _displays(data.stimuli)}
+    return object_search_data(load_amazon_covers(folder))
+
+
+def object_search_data(gaze: GazeData) -> ObjectSearchData:
+    """Take the objects that people looked at from the searches for book covers.
+
+    Parameters
+    ----------
+    gaze : GazeData
+        From `data_loaders.amazon_covers.load_amazon_covers`.
+
+    Returns
+    -------
+    ObjectSearchData
+        The trials of at most 55 fixations, a limit set beforehand and not per fold;
+        a note counts the others.
+
+    Raises
+    ------
+    ValueError
+        If a column of that loader is missing.
+    """
+    columns = ["stimulus_id", "width_px", "height_px", "target_cell", *FOLDS[:2]]
+    check_columns("stimuli", gaze.stimuli.columns, columns)
+    check_columns("fixations", gaze.fixations.columns, ["cell"])
+    displays = {str(d.stimulus_id): d for d in _displays(gaze.stimuli)}
     trials = []
-    for (subject, stimulus), part in data.fixations.groupby(
+    for (subject, stimulus), part in gaze.fixations.groupby(
         ["subject", "stimulus_id"], sort=True
     ):
         if len(part) <= LONGEST_SCANPATH:
             cells = part["cell"].to_numpy(np.int64)
             xy = part[["x_px", "y_px"]].to_numpy(np.float64)
-            trials.append(ObjectTrial(displays[str(stimulus)], str(subject), cells, xy))
-    n_left = len(data.trials) - len(trials)
-    columns = ["stimulus_id", "width_px", "height_px", "target_cell", *FOLDS[:2]]
-    some = next(iter(displays.values()))
-    table = data.stimuli[columns].assign(rows=some.rows, cols=some.cols)
+            display = displays[str(stimulus)]
+            trials.append(ObjectTrial(display, str(subject), cells, xy))
+    n_left = len(gaze.trials) - len(trials)
+    table = gaze.stimuli[columns].assign(rows=GRID_ROWS, cols=GRID_COLS)
     return ObjectSearchData(
-        data.name,
+        gaze.name,
         tuple(trials),
         table,
         (
-            *data.notes,
-            f"{n_left} of {len(data.trials)} trials with no fixation, or more than "
+            *gaze.notes,
+            f"{n_left} of {len(gaze.trials)} trials with no fixation, or more than "
             f"{LONGEST_SCANPATH}, are left out.",
         ),
     )

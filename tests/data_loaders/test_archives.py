@@ -5,9 +5,11 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -308,6 +310,22 @@ def test_a_changed_byte_never_gives_other_content(tmp_path_factory, kind, data):
     else:
         # A zip guards its contents but not its names.
         assert sorted(found.values()) == sorted(files.values())
+
+
+def test_damage_in_the_directory_of_a_zip_is_never_another_error(tmp_path):
+    path = make(tmp_path, ".zip", {"a.txt": b"abc", "b/c.txt": b"def"})
+    whole = path.read_bytes()
+    start = whole.index(b"PK\x01\x02")
+    for where in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[where] ^= 0x81
+        path.write_bytes(damaged)
+        folder = tmp_path / f"out{where}"
+        with suppress(DataCorruptError, ValueError):
+            extract_archive(path, folder)
+            assert sorted(content(folder).values()) == [b"abc", b"def"]
+            shutil.rmtree(folder)
+    assert_nothing_but(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
