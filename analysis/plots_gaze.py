@@ -66,6 +66,15 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
     return colours
 
 
+def _dash_of(name: str, names: Sequence[str]) -> str:
+    """Return the line of an observer: dotted when its colour is used again."""
+    if name.startswith("chance"):
+        return "--"
+    colours = colours_of(names)
+    first = next(n for n in colours if colours[n] == colours[name])
+    return "-" if first == name else ":"
+
+
 def plot_scanpaths(
     picture: NDArray[np.uint8] | None,
     scanpaths: Mapping[str, pd.DataFrame],
@@ -91,7 +100,7 @@ def plot_scanpaths(
     target_box : array-like of float, shape (4,), optional
         Left, top, right, bottom in pixels.
     colours : mapping of str to str, optional
-        Colour of each observer.
+        Colours of observers; by default as by `colours_of`.
     title : str, optional
         Text above.
     ax : Axes, optional
@@ -122,7 +131,7 @@ def plot_scanpaths(
         size = (right - left, bottom - top)
         box = Rectangle((left, top), *size, fill=False, ec=_TARGET_COLOUR, lw=2)
         ax.add_patch(box)
-    colours = colours or colours_of(list(scanpaths))
+    colours = colours_of(list(scanpaths)) | dict(colours or {})
     for name, path in scanpaths.items():
         _draw_path(ax, path, colours[name])
     ax.set_xlim(frame[0], frame[1])
@@ -196,9 +205,12 @@ def plot_density(
     if picture is not None:
         grey = check_image("picture", picture).mean(-1)
         ax.imshow(grey, extent=frame, cmap="gray", vmin=0, vmax=255)
-    low, high = np.nanmin(values), np.nanmax(values)
-    scaled = (values - low) / (high - low) if high > low else np.zeros(values.shape)
-    shown = 0.8 * np.sqrt(scaled) if picture is not None else 1.0
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0, 0)
+    scaled = np.where(known, 0.0, np.nan)
+    if high > low:
+        scaled[known] = (values[known] - low) / (high - low)
+    shown = 0.8 * np.sqrt(np.nan_to_num(scaled)) if picture is not None else 1.0
     ax.imshow(scaled, extent=frame, cmap="inferno", alpha=shown, vmin=0, vmax=1)
     if x_px is not None and y_px is not None:
         ax.scatter(x_px, y_px, s=9, c="#56B4E9", ec="white", lw=0.4, zorder=3)
@@ -264,7 +276,7 @@ def plot_curves(
             value,
             color=colours[name],
             lw=2.2 if name == HUMAN_MODEL else 1.7,
-            ls="--" if name.startswith("chance") else "-",
+            ls=_dash_of(name, names),
             drawstyle=style,
             marker=None if steps or len(at) > 25 else MARKERS[place % len(MARKERS)],
             ms=4.5,

@@ -205,19 +205,25 @@ def scanpaths_from_table(
     Raises
     ------
     ValueError
-        If a column is missing, or a fixation number repeats within a scanpath.
+        If a column is missing, a key or fixation number is undefined, or a number
+        repeats within a scanpath.
     """
     check_columns("table", table.columns, [*FIXATION_COLUMNS, *by])
-    number = table.groupby(list(by), sort=False).ngroup().to_numpy()
-    if (number < 0).any():
-        raise ValueError(f"`table` has rows without a value in {list(by)}.")
+    named = [*by, "fixation"]
+    unknown = [name for name in named if table[name].isna().any()]
+    if unknown:
+        raise ValueError(
+            f"`table` has rows without a value in {unknown}: every fixation needs its "
+            "scanpath and its number. Drop these rows or fill them in."
+        )
+    number = table.groupby(list(by), sort=False, observed=True).ngroup().to_numpy()
     order = np.lexsort((table["fixation"].to_numpy(), number))
     number = number[order]
     fixation = table["fixation"].to_numpy()[order]
     again = np.flatnonzero((np.diff(number) == 0) & (np.diff(fixation) == 0))
     if len(again):
         row = table.iloc[order[again[0]]]
-        key = ", ".join(f"{name}={row[name]!r}" for name in [*by, "fixation"])
+        key = ", ".join(f"{name} {row[name]}" for name in named)
         raise ValueError(
             f"`table` has more than one row for {key}: a scanpath needs one row per "
             "fixation. Add a column such as `trial` to `by`, or drop duplicates."

@@ -147,6 +147,6 @@ def score_table(
             limits = scores.loc[scores["metric"] == metric, "ceiling_low"].dropna()
             row[name] = f"{limits.iloc[0]:.{digits}f}" if len(limits) else "–"
         rows.append(row)
-    return ReportTable(
-        pd.DataFrame(rows), caption=caption, headers={"observer": "Observer"}
-    )
+    columns = ["observer", *(metrics[metric][0] for metric in there)]
+    table = pd.DataFrame(rows, columns=columns)
+    return ReportTable(table, caption=caption, headers={"observer": "Observer"})

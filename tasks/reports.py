@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from neurovis.core.checks import check_option
-from neurovis.core.files import read_json
+from tasks.runs import read_call
 
 _REPORTS = {
     "search-asymmetry": ("tasks.search_asymmetry_report", "finish_search_run"),
@@ -31,19 +32,18 @@ def finish_run(folder: str | Path) -> list[str]:
 
     Raises
     ------
-    FileNotFoundError
-        If the folder holds no run, or none that is finished.
+    FileNotFoundError, DataCorruptError
+        If the folder holds no run, none that is finished, or a damaged one.
     ValueError
         If the run is of an experiment that this version does not know.
     """
     path = Path(folder)
-    file = path / "run.json"
-    if not file.is_file():
+    if not (path / "run.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no finished run: run.json is missing. Run `neurovis run "
             f"<experiment> --out {path}` first."
         )
-    task = read_json(file).get("task")
+    task: Any = read_call(path).get("task")
     check_option(f"task of {path}", task, tuple(_REPORTS))
     module, name = _REPORTS[task]
     finish: Callable[[Path], list[str]] = getattr(import_module(module), name)

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 
 from neurovis.core.checks import check_option
+from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     check_writable_folder,
+    plain,
     read_json,
     read_table,
     sha256_json,
@@ -159,7 +161,11 @@ def is_untrained(observer: Any) -> bool:
     bool
         True for random weights.
     """
-    return any("untrained" in note for note in observer.notes)
+    # A label may have the word too.
+    return any(
+        "untrained" in note.removeprefix(f"{observer.name}: ")
+        for note in observer.notes
+    )
 
 
 def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
@@ -180,26 +186,54 @@ def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
     Raises
     ------
     ValueError
-        If the folder holds a run with other arguments.
+        If the folder holds a run with other arguments, or one has no JSON form.
+    DataCorruptError
+        If its ``run.json`` is damaged.
     PermissionError, FileExistsError, NotADirectoryError
         If it cannot be written.
     """
+    now: dict[str, Any] = plain(arguments)
     folder = check_writable_folder(out)
-    file = folder / "run.json"
-    if not file.exists():
-        write_json(file, arguments)
+    if not (folder / "run.json").exists():
+        write_json(folder / "run.json", now)
         return folder
-    before = read_json(file)
-    names = [*arguments, *(k for k in before if k not in arguments)]
-    differing = [k for k in names if before.get(k) != arguments.get(k)]
+    before = read_call(folder)
+    names = [*now, *(k for k in before if k not in now)]
+    differing = [k for k in names if before.get(k) != now.get(k)]
     if differing:
         k = differing[0]
         raise ValueError(
-            f"{out} holds a run with {k}={before.get(k)!r}; now "
-            f"{k}={arguments.get(k)!r} was asked for. Choose another folder, or remove "
-            "this one."
+            f"{out} holds a run with {k}={before.get(k)!r}; now {k}={now.get(k)!r} was "
+            "asked for. Choose another folder, or remove this one."
         )
     return folder
+
+
+def read_call(folder: Path) -> dict[str, Any]:
+    """Read what `begin_run` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a run.
+
+    Returns
+    -------
+    dict
+        Full call, with the name of the experiment under "task".
+
+    Raises
+    ------
+    FileNotFoundError, DataCorruptError
+        If ``run.json`` is missing, damaged, or no call.
+    """
+    file = folder / "run.json"
+    call = read_json(file)
+    if not isinstance(call, dict):
+        raise DataCorruptError(
+            f"{file} is not the call of a run. Choose another folder, or remove it."
+        )
+    return call
 
 
 @dataclass(frozen=True)
@@ -237,10 +271,9 @@ class Run:
         str
             For figures and tables.
         """
-        notes = self.provenance.notes
-        untrained = any(
-            note.startswith(f"{model}:") and "untrained" in note for note in notes
-        )
+        start = f"{model}: "
+        notes = [note for note in self.provenance.notes if note.startswith(start)]
+        untrained = any("untrained" in note.removeprefix(start) for note in notes)
         return f"{model} (untrained)" if untrained else model
 
 
@@ -286,6 +319,8 @@ def load_run(folder: str | Path, task: str | None = None) -> Run:
     ------
     FileNotFoundError
         If the folder holds no finished run.
+    DataCorruptError
+        If one of its files is damaged.
     ValueError
         If it holds a run of another experiment.
     """
@@ -295,7 +330,7 @@ def load_run(folder: str | Path, task: str | None = None) -> Run:
     if absent:
         verb = task or "<experiment>"
         if (folder / "run.json").is_file():
-            verb = read_json(folder / "run.json").get("task", verb)
+            verb = read_call(folder).get("task", verb)
         raise FileNotFoundError(
             f"{folder} holds no finished run: {absent[0]} is missing. Run "
             f"`neurovis run {verb} --out {folder}` (again) to finish it."

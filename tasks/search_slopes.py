@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.reaction_times import filter_rts
 from analysis.search_slopes import QUITTING_RULES
+from analysis.slope_samples import design_cells
 from analysis.slope_scores import slope_scores
 from data_loaders.wolfe_search import load_wolfe_search
 from neurovis.core.checks import check_between, check_option
@@ -88,7 +90,8 @@ def run_search_slopes(
     Raises
     ------
     ValueError
-        If an argument is wrong, or `out` holds a run with other arguments.
+        If an argument is wrong, people did not do all of `tasks`, or `out` holds a
+        run with other arguments.
     FileNotFoundError, DataCorruptError
         If the data are missing or damaged.
     PermissionError, FileExistsError, NotADirectoryError
@@ -118,6 +121,7 @@ def run_search_slopes(
         "n_bootstrap": n_bootstrap,
     }
     displays = make_slope_arrays(tasks, trials=trials, seed=seed)
+    _check_cells(people, displays.table)
     searchers = [spec.load(device) for spec in specs]
     check_names(searchers)
     folder = begin_run(out, arguments)
@@ -186,6 +190,19 @@ def human_slope_trials(data: str | Path) -> pd.DataFrame:
     """
     table = load_wolfe_search(data).table
     return table.assign(error=~table["correct"].astype(bool))
+
+
+def _check_cells(people: pd.DataFrame, displays: pd.DataFrame) -> None:
+    """Raise unless people have usable times for every kind of display."""
+    cells = design_cells(displays)
+    usable = filter_rts(people).trials[list(cells.columns)]
+    have = set(usable.itertuples(index=False, name=None))
+    absent = [c for c in cells.itertuples(index=False, name=None) if c not in have]
+    if absent:
+        raise ValueError(
+            f"`data` has no usable reaction time for (task, target present, set size) "
+            f"{absent[0]}. Leave the task out of `tasks`, or complete the data."
+        )
 
 
 def slope_rules(width_px: int, n_items: int, background: int) -> SearchRules:

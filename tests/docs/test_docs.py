@@ -107,9 +107,9 @@ def test_recipes_of_the_contributing_page_run(tmp_path):
     for code in blocks(ROOT / "CONTRIBUTING.md", "python"):
         run(code, namespace)
     stimuli = make_search_arrays("Ts", set_sizes=[3, 6], trials=2, seed=0)
-    searcher = namespace["load_centre"]("centre", label="middle")
+    searcher = namespace["load_reading"]("reading", label="reader")
     table = run_searches([searcher], stimuli).table
-    assert table["subject"].unique().tolist() == ["middle"]
+    assert table["subject"].unique().tolist() == ["reader"]
     score = namespace["run_first_saccades"]([searcher], conditions=["Ts"], trials=2)
     assert score.table["value"].between(0, 1).all()
     score.save(tmp_path)
