@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neurovis.adapters.object_scanpaths import (
+from neurovis.adapters.object_tokens import token_nats
+from neurovis.core.checks import check_between
+from neurovis.core.object_scanpaths import (
     FittedScanpathModel,
     ObjectScanpathModel,
     ObjectTrial,
     TokenModel,
     check_cells,
 )
-from neurovis.adapters.object_tokens import token_nats
-from neurovis.core.checks import check_between
 from neurovis.core.provenance import code_fingerprint
 from neurovis.core.store import Store
 from tasks.object_search_data import ObjectSearchData, Split, trials_fingerprint

@@ -19,10 +19,6 @@ import pandas as pd
 from analysis.search_efficiency import BEHAVIOURS
 from data_loaders.gaze import GazeData
 from neurovis.adapters.object_baselines import OBJECT_BASELINES, ObjectBaseline
-from neurovis.adapters.object_scanpaths import (
-    KNOWLEDGE,
-    ObjectScanpathModel,
-)
 from neurovis.adapters.object_tokens import (
     TOKEN_BASELINES,
     TokenBaseline,
@@ -30,6 +26,10 @@ from neurovis.adapters.object_tokens import (
 from neurovis.core.checks import check_between, check_option
 from neurovis.core.files import write_table
 from neurovis.core.log import progress
+from neurovis.core.object_scanpaths import (
+    KNOWLEDGE,
+    ObjectScanpathModel,
+)
 from neurovis.core.provenance import collect
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, Score

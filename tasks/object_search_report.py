@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 from analysis.plot_style import PALE
 from analysis.plots_gaze import plot_curves, plot_scanpaths, plot_scores
 from analysis.report import ReportFigure, ReportTable, Section, write_report
-from neurovis.adapters.object_scanpaths import KNOWLEDGE, ObjectDisplay
 from neurovis.core.checks import check_path
 from neurovis.core.files import check_writable_folder, read_table
+from neurovis.core.object_scanpaths import KNOWLEDGE, ObjectDisplay
 from tasks.object_search import HUMAN, MODELS, load_object_run
 from tasks.object_search_data import load_object_search
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW

@@ -27,8 +27,8 @@ from analysis.search_efficiency import (
     tfp_auc,
 )
 from analysis.stats import percentile_interval
-from neurovis.adapters.object_scanpaths import ObjectTrial, check_one_grid
 from neurovis.core.checks import check_array, check_between
+from neurovis.core.object_scanpaths import ObjectTrial, check_one_grid
 from neurovis.core.rng import generator
 from neurovis.core.types import SCORE_COLUMNS
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurovis.adapters.object_scanpaths import (
+from neurovis.adapters.object_training import TrainingScanpaths
+from neurovis.core.checks import check_between, check_option
+from neurovis.core.object_scanpaths import (
     IntArray,
     ObjectDisplay,
     ObjectTrial,
     check_one_grid,
 )
-from neurovis.adapters.object_training import TrainingScanpaths
-from neurovis.core.checks import check_between, check_option
 from neurovis.core.rng import generator
 
 # No sampled scanpath is longer; that of people who are in the protocol neither.
@@ -291,7 +291,7 @@ class ObjectBaseline:
 
     Examples
     --------
-    >>> from neurovis.adapters.object_scanpaths import ObjectTrial, regular_display
+    >>> from neurovis.core.object_scanpaths import ObjectTrial, regular_display
     >>> display = regular_display("a", rows=2, cols=3, size_px=(30, 20), target_cell=3)
     >>> fitted = ObjectBaseline("snake_order_oracle_stop").fit(
     ...     [ObjectTrial(display, "ann", [1, 3])]

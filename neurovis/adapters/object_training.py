@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from neurovis.adapters.object_scanpaths import (
+from neurovis.core.object_scanpaths import (
     FloatArray,
     IntArray,
     ObjectTrial,

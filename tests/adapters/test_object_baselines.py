@@ -14,14 +14,6 @@ from neurovis.adapters.object_baselines import (
     OBJECT_BASELINES,
     ObjectBaseline,
 )
-from neurovis.adapters.object_scanpaths import (
-    KNOWLEDGE,
-    FittedScanpathModel,
-    ObjectDisplay,
-    ObjectTrial,
-    TokenModel,
-    regular_display,
-)
 from neurovis.adapters.object_tokens import (
     TOKEN_BASELINES,
     TokenBaseline,
@@ -29,6 +21,14 @@ from neurovis.adapters.object_tokens import (
     token_nats,
 )
 from neurovis.adapters.object_training import TrainingScanpaths
+from neurovis.core.object_scanpaths import (
+    KNOWLEDGE,
+    FittedScanpathModel,
+    ObjectDisplay,
+    ObjectTrial,
+    TokenModel,
+    regular_display,
+)
 
 COPIES = ("human_other_collage", "human_nearest_target")
 ORACLE_STOP = tuple(k for k in OBJECT_BASELINES if k.endswith("oracle_stop"))

@@ -27,11 +27,7 @@ from tasks.search_slopes import (
     slope_trial,
 )
 
-MODELS = [
-    ModelSpec("eccnet", weights="seeded:0/16"),
-    ModelSpec("saliency"),
-    ModelSpec("chance"),
-]
+MODELS = [ModelSpec("eccnet", weights="seeded:0/16"), ModelSpec("chance")]
 TASKS = ["feature", "spatial_configuration"]
 CALL = {"tasks": TASKS, "trials": 2, "seed": 3, "device": "cpu", "n_bootstrap": 20}
 TABLES = ("trials.parquet", "fixations.parquet", "scores.parquet")
@@ -78,7 +74,7 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(people, tmp_path_factory):
-    """A small run of an untrained network and two baselines; not to be changed."""
+    """A small run of an untrained network and a baseline; not to be changed."""
     out = tmp_path_factory.mktemp("run") / "slopes"
     run(people, out)
     return out
@@ -175,18 +171,13 @@ def test_tables_are_tidy(found):
     assert set(FIXATION_COLUMNS) <= set(found.fixations.columns)
     assert list(found.scores.columns[: len(SCORE_COLUMNS)]) == list(SCORE_COLUMNS)
     counts = found.trials.groupby(["model", *CELL]).size()
-    # 3 observers, 2 tasks, 4 set sizes, with and without a target.
-    assert len(counts) == 3 * 2 * 4 * 2
+    # 2 observers, 2 tasks, 4 set sizes, with and without a target.
+    assert len(counts) == 2 * 2 * 4 * 2
     assert (counts == 2).all()
     assert not found.trials.duplicated(["model", "stimulus_id"]).any()
     names = ["subject", "rule", "condition", "metric"]
     assert not found.scores.duplicated(names).any()
-    assert found.scores["model"].unique().tolist() == [
-        "human",
-        "eccnet",
-        "saliency",
-        "chance",
-    ]
+    assert found.scores["model"].unique().tolist() == ["human", "eccnet", "chance"]
 
 
 def test_displays_are_those_of_the_call(found):
@@ -230,7 +221,7 @@ def rows_of(found, metric, **wanted):
 
 def test_an_exhaustive_search_ends_after_as_many_fixations_as_items(found):
     rows = rows_of(found, "mean_rt_ms", rule="exhaustive", target_present=False)
-    assert len(rows) == 3 * 2 * 4
+    assert len(rows) == 2 * 2 * 4
     expected = MS_PER_FIXATION * rows["set_size"].astype(float) + MS_ALWAYS
     np.testing.assert_allclose(rows["value"], expected, rtol=1e-12)
     slopes = rows_of(
@@ -252,7 +243,7 @@ def test_models_raise_no_false_alarms(found):
     rates = rows_of(found, "error_rate", target_present=False)
     models = rates[rates["model"] != "human"]
     # Under both rules.
-    assert len(models) == 3 * 2 * 4 * 2
+    assert len(models) == 2 * 2 * 4 * 2
     assert (models["value"] == 0).all()
     assert rates.loc[rates["model"] == "human", "value"].max() > 0
     assert any("false alarms are 0" in note for note in found.provenance.notes)
@@ -261,7 +252,7 @@ def test_models_raise_no_false_alarms(found):
 def test_an_exhaustive_search_misses_nothing(found):
     rates = rows_of(found, "error_rate", rule="exhaustive", target_present=True)
     assert (rates["value"] == 0).all()
-    assert len(rates) == 3 * 2 * 4
+    assert len(rates) == 2 * 2 * 4
 
 
 def test_slopes_of_people_are_means_of_single_lines(found):
@@ -280,15 +271,15 @@ def test_slopes_of_people_are_means_of_single_lines(found):
             search_task=row["search_task"],
             target_present=row["target_present"],
         )
-        # People, and three models under two rules.
-        assert beside["human_value"].tolist() == [row["value"]] * 7
+        # People, and two models under two rules.
+        assert beside["human_value"].tolist() == [row["value"]] * 5
 
 
 def test_random_weights_are_marked_everywhere(found):
     for table in (found.trials, found.scores):
         marks = table.groupby("model")["untrained"].unique().map(list).to_dict()
         marks.pop("human", None)
-        assert marks == {"eccnet": [True], "saliency": [False], "chance": [False]}
+        assert marks == {"eccnet": [True], "chance": [False]}
     assert found.mark("eccnet") == "eccnet (untrained)"
     assert found.mark("chance") == "chance"
     notes = found.provenance.notes
@@ -330,9 +321,9 @@ def test_the_report_opens_and_names_every_observer(finished, tmp_path):
     text = (copy / "report.html").read_text()
     for word in (
         "eccnet (untrained), matched_misses",
-        "saliency, exhaustive",
+        "chance, exhaustive",
         "people",
-        "3 models, 2 displays per task, set size and presence",
+        "2 models, 2 displays per task, set size and presence",
         "432 trials of 9 observers",
         "Wolfe, Palmer",
     ):
@@ -343,8 +334,6 @@ def test_the_report_opens_and_names_every_observer(finished, tmp_path):
         "people",
         "eccnet (untrained), exhaustive",
         "eccnet (untrained), matched_misses",
-        "saliency, exhaustive",
-        "saliency, matched_misses",
         "chance, exhaustive",
         "chance, matched_misses",
     ]
@@ -361,24 +350,26 @@ def test_the_report_opens_and_names_every_observer(finished, tmp_path):
         assert path.stat().st_size > 5000
 
 
-def test_a_report_of_one_rule_has_no_figure_of_the_other(people, tmp_path):
-    out = tmp_path / "out"
-    run(people, out, ["chance"], tasks="feature", quitting="exhaustive", n_bootstrap=0)
+def test_one_task_under_one_rule_needs_only_its_people(tmp_path):
+    table = human_table().query("task == 'feature'")
+    data, out = write_people(tmp_path / "people", table), tmp_path / "out"
+    call = {"tasks": "feature", "quitting": "exhaustive", "n_bootstrap": 0}
+    score = run(data, out, ["chance"], **call).table
+    assert score["search_task"].dropna().unique().tolist() == ["feature"]
+    assert score["rule"].dropna().unique().tolist() == ["exhaustive"]
+    # Wilson's intervals need no resamples.
+    known = score[score["ci_low"].notna()]
+    assert known["metric"].unique().tolist() == ["error_rate"]
+    assert known["model"].unique().tolist() == ["chance"]
     finish_run(out)
     assert {path.stem for path in (out / "figures").iterdir()} == {
         "displays",
         "slopes_feature_exhaustive",
         "times_feature",
     }
-
-
-def test_a_report_needs_the_people_and_says_so(tmp_path):
-    data = write_people(tmp_path / "people")
-    run(data, tmp_path / "out", ["chance"], tasks="feature", n_bootstrap=0)
     (data / "trials.csv.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"trials\.csv\.gz"):
-        finish_run(tmp_path / "out")
-    assert not (tmp_path / "out" / "report.html").exists()
+        finish_run(out)
 
 
 # ------------------------------------------------------------ resuming, refusing
@@ -527,21 +518,6 @@ def test_people_who_lack_a_cell_are_told_before_anything_is_computed(
     with pytest.raises(ValueError, match=f"`data` has no usable reaction.*{cell}"):
         run(data, tmp_path / "out", ["chance"])
     assert not (tmp_path / "out").exists()
-
-
-def test_tasks_that_are_not_run_need_no_people(tmp_path):
-    data = write_people(tmp_path / "people", human_table().query("task == 'feature'"))
-    score = run(data, tmp_path / "out", ["chance"], tasks="feature", n_bootstrap=0)
-    assert score.table["search_task"].dropna().unique().tolist() == ["feature"]
-    assert (
-        score.table["ci_low"]
-        .dropna()
-        .index.equals(
-            score.table.query("metric == 'error_rate' and model == 'chance'")
-            .query("target_present")
-            .index
-        )
-    )
 
 
 # ------------------------------------------------------------------- real people
