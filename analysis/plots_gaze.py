@@ -271,6 +271,7 @@ def plot_curves(
         part = table[table["model"] == name].sort_values(x)
         at, value = part[x].to_numpy(float), part["value"].to_numpy(float)
         style = "steps-mid" if steps else "default"
+        mark = "D" if name == HUMAN_MODEL else MARKERS[place % len(MARKERS)]
         (line,) = ax.plot(
             at,
             value,
@@ -278,7 +279,7 @@ def plot_curves(
             lw=2.2 if name == HUMAN_MODEL else 1.7,
             ls=_dash_of(name, names),
             drawstyle=style,
-            marker=None if steps or len(at) > 25 else MARKERS[place % len(MARKERS)],
+            marker=None if steps or len(at) > 25 else mark,
             ms=4.5,
         )
         low, high = part["ci_low"].to_numpy(float), part["ci_high"].to_numpy(float)

@@ -369,10 +369,9 @@ def _compare(
             one, other, pairs[rows], measures, screen_px=size, settings=settings
         )
     human_row = pairs[:, 1]
-    if name == HUMAN_MODEL:  # trials without another observer stay, undefined
-        kept = np.arange(len(human.keys))
-    else:
-        kept = np.unique(human_row)
+    # People without another observer stay, undefined.
+    is_human = name == HUMAN_MODEL
+    kept = np.arange(len(human.keys)) if is_human else np.unique(human_row)
     place = np.searchsorted(kept, human_row)
     n_pairs = np.bincount(place, minlength=len(kept))
     table = human.keys.iloc[kept].reset_index(drop=True)

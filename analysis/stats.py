@@ -81,7 +81,7 @@ def percentile_interval(
     if values.shape[-1]:
         share_undefined = np.isnan(values).mean(axis=-1)
     usable = share_undefined <= 1 - level + 1e-12
-    values = values.reshape(-1, values.shape[-1])
+    values = values.reshape(share_undefined.size, values.shape[-1])
     limits = np.full((2, len(values)), np.nan)
     rows = usable.reshape(-1)
     if rows.any():

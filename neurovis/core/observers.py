@@ -154,6 +154,36 @@ class Searcher(Protocol):
         """
 
 
+class MapPredictor(Protocol):
+    """A model of where people look in a picture."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables and figures."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that its maps depend on besides the picture."""
+
+    def saliency(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return a map: the larger, the more likely to be looked at.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            Picture.
+
+        Returns
+        -------
+        ndarray of float64, shape (H, W)
+            Not necessarily a density; the same on every call.
+        """
+
+
 class FeatureModel(Protocol):
     """A network whose layers can be read."""
 

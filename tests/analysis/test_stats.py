@@ -266,3 +266,9 @@ def test_jackknife_interval_matches_a_loop():
 )
 def test_jackknife_interval_is_undefined_without_variation(y, clusters):
     assert np.isnan(jackknife_pearson_ci([1, 2, 3, 4], y, clusters)).all()
+
+
+def test_an_interval_of_no_draws_is_undefined():
+    low, high = percentile_interval(np.zeros((3, 0)))
+    assert low.shape == high.shape == (3,)
+    assert np.isnan([low, high]).all()
