@@ -236,8 +236,8 @@ def check_screen(screen_px: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
 
     Parameters
     ----------
-    screen_px : array-like of float, shape (2,) or one that broadcasts to (*shape, 2)
-        Width and height in pixels, > 0.
+    screen_px : array-like of float, shape (2,) or (..., 2)
+        Width and height in pixels, > 0; one for all, or broadcast to `shape`.
     shape : tuple of int
         Numbers of what has a screen: (n_pairs,), (n_pred, n_human) or (n_scanpaths,).
 

@@ -164,7 +164,15 @@ def scanpath_trials(
 
     Parameters
     ----------
-    pred, human, stimuli, measures, settings, chance, skip_first, seed
+    pred, human, stimuli : DataFrame
+        As in `score_scanpaths`.
+    measures, chance : sequence of str
+        As in `score_scanpaths`.
+    settings : MeasureSettings, optional
+        As in `score_scanpaths`.
+    skip_first : bool, default False
+        As in `score_scanpaths`.
+    seed : int, default 0
         As in `score_scanpaths`.
 
     Returns

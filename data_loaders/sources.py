@@ -190,8 +190,9 @@ _INTERIORS = Source(
     by_hand="The source is MatlabCode/data_new/new_matrix/sinfo_img of the repository "
     "above at commit ede770ef155b835bdd78def440ed014bb853c0a8, with pictures in "
     "MatlabCode/data_images. Write them into the tables trials.csv.gz, "
-    "fixations.csv.gz and targets.csv that the loader reads; its documentation gives "
-    "the columns.",
+    "fixations.csv.gz and targets.csv that the loader reads (its documentation gives "
+    "the columns), the pictures at half size into images_512x384.zip and the templates "
+    "into templates.zip.",
 )
 
 _NATURAL = Source(
@@ -204,10 +205,10 @@ _NATURAL = Source(
     "Waldo with zero-shot invariant and efficient visual search. Nature "
     "Communications 9:3730. doi:10.1038/s41467-018-06217-x.",
     loader="natural_search:load_natural_search",
-    by_hand="The source is the repository above at commit "
-    "2e41a9ed6b3a02b7a827ef8f3d3903a5e700d323. Write its scanpaths into the table "
-    "natural_search_fixations.parquet that the loader reads; its documentation gives "
-    "the columns.",
+    by_hand="Clone the repository above at commit "
+    "2e41a9ed6b3a02b7a827ef8f3d3903a5e700d323: its vs_saccade_exp/out holds the "
+    "arrays (fix, ifix, cp, target_pos) that the loader reads. Pictures, for `neurovis "
+    "run search-natural`, go to dataset/NAME/{stimuli,target,gt} beside out.",
 )
 
 _WOLFE = Source(

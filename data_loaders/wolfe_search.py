@@ -151,7 +151,7 @@ def _check_trials(table: pd.DataFrame) -> None:
     if wrong.any():
         row = table[wrong].iloc[0]
         raise ValueError(
-            f"{int(wrong.sum())} trials contradict themselves, such as outcome "
+            f"Trials that contradict themselves: {int(wrong.sum())}, such as outcome "
             f"{row['outcome']} with target_present {row['target_present']} and error "
             f"{row['error']}."
         )

@@ -73,6 +73,7 @@ html_theme_options = {
 
 COMMANDS = (
     "stimuli search-asymmetry",
+    "stimuli search-slopes",
     "run search-asymmetry",
     "run search-natural",
     "run search-slopes",

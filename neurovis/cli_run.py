@@ -246,7 +246,9 @@ def run_search_slopes(
 
 @run_app.command("free-viewing")
 def run_free_viewing(
-    data: Annotated[Path, typer.Option(help="Folder of OSIE with its pictures.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of OSIE with its pictures.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for tables, figures, report.")
     ] = _out("free-viewing"),
@@ -267,7 +269,7 @@ def run_free_viewing(
     is_number = images is not None and images.isdecimal()
     run(
         split_names(models),
-        data,
+        _needed("free-viewing", data),
         out,
         images=int(str(images)) if is_number else images,
         optional_metrics=split_names(extra),
@@ -278,7 +280,9 @@ def run_free_viewing(
 
 @run_app.command("object-search")
 def run_object_search(
-    data: Annotated[Path, typer.Option(help="Folder of the book covers.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the book covers.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for tables, figures, report.")
     ] = _out("object-search"),
@@ -298,7 +302,7 @@ def run_object_search(
     from tasks.object_search import run_object_search as run
 
     run(
-        data,
+        _needed("object-search", data),
         out,
         models=MODELS if models is None else split_names(models),
         folds=folds.value,
@@ -313,12 +317,18 @@ def _run_options(task: str, config: Path | None, **flags: Any) -> dict[str, Any]
     from tasks.run_config import run_options
 
     options = run_options(task, config, **flags)
-    if "data" in flags and "data" not in options:
+    if "data" in flags:
+        _needed(task, options.get("data"))
+    return options
+
+
+def _needed(task: str, data: Path | str | None) -> Path | str:
+    if data is None:
         raise ValueError(
             f"`--data` is needed: the folder with the data of {task}. See `neurovis "
             "data list` for where they come from."
         )
-    return options
+    return data
 
 
 def finish(folder: Path) -> None:

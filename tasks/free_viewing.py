@@ -39,7 +39,7 @@ from analysis.map_calibration import (
 )
 from data_loaders.gaze import GazeData
 from data_loaders.osie import load_osie
-from neurovis.adapters.saliency_maps import load_map_model
+from neurovis.adapters.saliency_maps import MAP_MODELS, load_map_model
 from neurovis.core.checks import check_array, check_between, check_option
 from neurovis.core.files import (
     sha256_bytes,
@@ -235,6 +235,9 @@ def _observers(models: Sequence[Any]) -> list[Any]:
         raise ValueError(
             f"`models` must be a list with at least one model; got {models!r}."
         )
+    for model in models:
+        if isinstance(model, str):
+            check_option("models", model, tuple(MAP_MODELS))
     observers = [load_map_model(m) if isinstance(m, str) else m for m in models]
     if not any(dict(o.identity) == {"observer": "chance"} for o in observers):
         observers.append(load_map_model("chance"))

@@ -1,5 +1,6 @@
 """The command line: what it prints, how it fails, what it leaves behind."""
 
+import gzip
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import neurovis
@@ -87,6 +89,8 @@ def test_help_names_every_verb(call):
     [
         STIMULI,
         RUN,
+        ["run", "search-natural"],
+        ["run", "search-slopes"],
         ["report"],
         ["demo"],
         ["data", "list"],
@@ -420,6 +424,276 @@ def test_flags_win_over_the_file(tmp_path):
 def test_without_words_the_default_models_run():
     names = [spec.name for spec in run_options(TASK)["models"]]
     assert names == ["eccnet", "ivsn", "chance"]
+
+
+# ---------------------------------------------------- run beside data of people
+
+WITH_DATA = ("search-natural", "search-slopes")
+
+
+def write_slopes(folder):
+    """Trials of two people in the form of the published file."""
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    lines = ["task,subject,trial,set_size,target_present,error,outcome,rt_ms"]
+    for subject in (1, 2):
+        for size in (3, 6, 12, 18):
+            for there, outcome in ((1, "HIT"), (0, "TNEG")):
+                for trial in range(5):
+                    rt = 400 + (20 - 10 * there) * size + draw.integers(0, 200)
+                    cell = f"feature,{subject},{trial},{size},{there}"
+                    lines.append(f"{cell},0,{outcome},{rt}")
+    data = gzip.compress("\n".join(lines).encode(), mtime=0)
+    (folder / "trials.csv.gz").write_bytes(data)
+
+
+def write_scenes(folder):
+    """Two pictures in the layout of the published repository, without people."""
+    root = folder / "dataset" / "Waldo"
+    draw = np.random.default_rng(0)
+    for part in ("stimuli", "target", "gt"):
+        (root / part).mkdir(parents=True)
+    for k in (1, 2):
+        picture = draw.integers(60, 200, (256, 320)).astype(np.uint8)
+        area = np.zeros(picture.shape, np.uint8)
+        area[100 * k : 100 * k + 30, 40 : 40 + 30] = 255
+        Image.fromarray(picture).save(root / "stimuli" / f"s_{k}.jpg")
+        target = Image.fromarray(picture[100 * k : 100 * k + 30, 40:70])
+        target.save(root / "target" / f"t_{k}.jpg")
+        Image.fromarray(area).save(root / "gt" / f"gt_{k}.jpg", quality=95)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with one small run of each kind, and what their commands said."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_scenes(folder / "scenes")
+    write_slopes(folder / "people")
+    (folder / "small.toml").write_text("n_bootstrap = 5\n")
+    common = ["--models", "chance,centre", "--config", "small.toml", "--seed", 1]
+    words = {
+        TASK: ["--conditions", "left_right", "--trials", 1],
+        "search-natural": ["--data", "scenes", "--max-saccades", 3],
+        "search-slopes": ["--data", "people", "--tasks", "feature", "--trials", 2],
+    }
+    return folder, {
+        task: spawn("run", task, *words[task], *common, "--out", task, cwd=folder)
+        for task in words
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "beginning"),
+    [
+        (TASK, r"mean|asymmetry"),
+        ("search-natural", r"\s+found\s+saccade deg"),
+        ("search-slopes", r"slopes in ms per item \(present / absent\)"),
+    ],
+)
+def test_a_run_says_its_main_figures_and_where_its_report_is(runs, task, beginning):
+    folder, done = runs
+    assert (done[task].returncode, done[task].stderr) == (0, "")
+    lines = done[task].stdout.splitlines()
+    assert re.match(beginning, lines[0])
+    for model in ("chance", "centre"):
+        assert [line for line in lines if line.startswith(f"  {model}")]
+    assert lines[-1] == f"report {Path(task) / 'report.html'}"
+    names = {path.name for path in (folder / task).iterdir()}
+    assert {"report.html", "figures", "scores.parquet", "run.json"} <= names
+    assert "NaN" not in (folder / task / "report.html").read_text()
+
+
+@pytest.mark.parametrize("task", [TASK, *WITH_DATA])
+def test_the_report_of_each_kind_of_run_is_written_again_anywhere(runs, call, task):
+    folder, done = runs
+    out = folder / task
+    before = (out / "report.html").read_bytes()
+    tables = {p.name: p.read_bytes() for p in out.glob("*.parquet")}
+    (out / "report.html").unlink()
+    # From another folder: the paths of the data were written out in full.
+    code, output, errors = call("report", out)
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[:-1] == done[task].stdout.splitlines()[:-1]
+    assert output.splitlines()[-1] == f"report {out / 'report.html'}"
+    assert (out / "report.html").read_bytes() == before
+    assert {p.name: p.read_bytes() for p in out.glob("*.parquet")} == tables
+
+
+def test_the_report_of_an_unfinished_run_names_the_command_to_finish_it(call, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text('{"task": "search-slopes"}')
+    before = listing(tmp_path)
+    message = r"trials\.parquet is missing. Run `neurovis run search-slopes --out out`"
+    assert_one_error(*call("report", "out"), message)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"task": "sech-slopes"}'])
+def test_the_report_of_a_damaged_run_fails_in_one_line(call, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(text)
+    assert_one_error(*call("report", "out"), r"run\.json|Did you mean 'search-slopes'")
+
+
+@pytest.mark.parametrize("task", WITH_DATA)
+def test_data_are_asked_for(call, tmp_path, task):
+    message = f"`--data` is needed: the folder with the data of {task}.*`neurovis data"
+    assert_one_error(*call("run", task, "--out", "out"), message)
+    assert_one_error(*call("run", task, "--models", "chance"), message)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "message"),
+    [
+        ("search-natural", ["--data", "nowhere"], "`folder`|`data`|nowhere"),
+        ("search-natural", ["--data", "."], "neither the interiors set"),
+        ("search-natural", ["--layout", "interior"], "--layout"),
+        ("search-natural", ["--dataset", "Wally"], "must be one of 'Waldo'"),
+        ("search-natural", ["--displays", "9"], "`displays`"),
+        ("search-natural", ["--displays", "0"], "`displays`"),
+        ("search-natural", ["--max-saccades", "0"], "`max_saccades`"),
+        ("search-natural", ["--px-per-deg", "0"], "`px_per_deg`"),
+        ("search-natural", ["--models", "centr"], "Did you mean 'centre'"),
+        ("search-natural", ["--seed", "-1"], "`seed`"),
+        ("search-natural", ["--device", "tpu"], "`device`.*'tpu'"),
+        ("search-natural", ["--quitting", "both"], "--quitting"),
+        ("search-slopes", ["--data", "nowhere"], "`folder` must be an existing folder"),
+        ("search-slopes", ["--data", "."], r"trials\.csv\.gz"),
+        ("search-slopes", ["--tasks", "features"], "Did you mean 'feature'"),
+        ("search-slopes", ["--tasks", ","], "`tasks` must name at least one"),
+        ("search-slopes", ["--tasks", "all"], r"no usable.*\('conjunction', True, 3\)"),
+        ("search-slopes", ["--trials", "1"], r"`trials` must be within \[2, inf\]"),
+        ("search-slopes", ["--quitting", "never"], "--quitting"),
+        ("search-slopes", ["--weights", "nowhere.pth", "--models", "ivsn"], "nowhere"),
+        ("search-slopes", ["--seed", "-1"], "`seed`"),
+        ("search-slopes", ["--conditions", "cross"], "--conditions"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_of_a_run_beside_data_leave_nothing(
+    call, runs, tmp_path, task, words, message
+):
+    data = {"search-natural": "scenes", "search-slopes": "people"}[task]
+    defaults = {"--data": runs[0] / data, "--models": "chance"}
+    if task == "search-slopes":
+        defaults["--tasks"] = "feature"
+    given = [w for k, v in defaults.items() if k not in words for w in (k, v)]
+    assert_one_error(*call("run", task, "--out", "out", *given, *words), message)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("task", "entry", "message"),
+    [
+        ("search-natural", "px_per_deg = 'many'", "`px_per_deg` cannot be 'many'"),
+        ("search-natural", "displays = 2.5", "`displays` cannot be 2.5"),
+        ("search-natural", "displays = true", "`displays` cannot be True"),
+        ("search-natural", "trials = 3", "'trials'"),
+        ("search-natural", "experiment = 'search-slopes'", "must be one of 'search-n"),
+        ("search-slopes", "tasks = 3", "`tasks` cannot be 3"),
+        ("search-slopes", "quiting = 'both'", "Did you mean 'quitting'"),
+        ("search-slopes", "quitting = 'never'", "`quitting` must be one of"),
+        ("search-slopes", "tasks = ['feature', 'feature']", "none twice"),
+        ("search-slopes", "rendering = 'smooth'", "'rendering'"),
+        ("search-slopes", "data = 3", "`data` cannot be 3"),
+    ],
+    ids=lambda value: value if "=" in value else "",
+)
+def test_bad_entries_of_a_file_beside_data_leave_nothing(
+    call, runs, tmp_path, task, entry, message
+):
+    (tmp_path / "run.toml").write_text(entry)
+    data = {"search-natural": "scenes", "search-slopes": "people"}[task]
+    words = ["--models", "chance", "--config", "run.toml", "--out", "out"]
+    if "data" not in entry:
+        words += ["--data", runs[0] / data]
+    assert_one_error(*call("run", task, *words), message)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_options_of_natural_search_come_from_a_file(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        """
+        experiment = "search-natural"
+        data = "scenes"
+        layout = "kreimanlab"
+        dataset = "Waldo"
+        displays = 2
+        max_saccades = 4
+        px_per_deg = 31
+        seed = 2
+        [[models]]
+        name = "centre"
+        label = "middle"
+        """
+    )
+    found = run_options("search-natural", tmp_path / "run.toml", seed=5, displays=None)
+    assert found == {
+        "data": "scenes",
+        "layout": "kreimanlab",
+        "dataset": "Waldo",
+        "displays": 2,
+        "max_saccades": 4,
+        "px_per_deg": 31,
+        "seed": 5,
+        "models": [ModelSpec("centre", label="middle")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ("'all'", "all"),
+        ("'feature, conjunction'", ["feature", "conjunction"]),
+        ("['feature']", ["feature"]),
+        ("'feature'", ["feature"]),
+    ],
+)
+def test_tasks_of_a_file_and_of_the_command_are_alike(tmp_path, tasks, expected):
+    (tmp_path / "run.toml").write_text(f"tasks = {tasks}\nquitting = 'exhaustive'")
+    found = run_options("search-slopes", tmp_path / "run.toml", models="chance")
+    assert found == {
+        "tasks": expected,
+        "quitting": "exhaustive",
+        "models": [ModelSpec("chance")],
+    }
+    words = tasks.strip("'")
+    if not words.startswith("["):
+        flags = run_options("search-slopes", models="chance", tasks=words)
+        assert flags["tasks"] == expected
+
+
+def test_data_of_a_file_are_enough(call, runs, tmp_path):
+    (tmp_path / "run.toml").write_text(f"data = '{runs[0] / 'people'}'\ntrials = 1\n")
+    words = ["run", "search-slopes", "--models", "chance", "--config", "run.toml"]
+    # The file names the data; what is amiss now is its number of trials.
+    assert_one_error(*call(*words), "`trials` must be within")
+
+
+def test_another_run_in_the_same_folder_is_refused(call, runs):
+    folder, _ = runs
+    before = listing(folder)
+    words = ["--data", folder / "people", "--models", "chance,centre", "--seed", 1]
+    words += ["--config", folder / "small.toml", "--tasks", "feature", "--trials", 3]
+    words += ["--out", folder / "search-slopes"]
+    message = "holds a run with trials=2; now trials=3"
+    assert_one_error(*call("run", "search-slopes", *words), message)
+    words[words.index("--out") + 1] = folder / TASK
+    message = "holds a run with task='search-asymmetry'; now task='search-slopes'"
+    assert_one_error(*call("run", "search-slopes", *words), message)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("search-natural", ["eccnet", "ivsn", "saliency", "centre", "chance"]),
+        ("search-slopes", ["eccnet", "ivsn", "saliency", "chance"]),
+    ],
+)
+def test_without_words_the_default_models_of_each_experiment_run(task, names):
+    assert [spec.name for spec in run_options(task)["models"]] == names
 
 
 # ------------------------------------------------------------------ other verbs

@@ -23,7 +23,8 @@ from neurovis.core.object_scanpaths import (
 )
 from neurovis.core.rng import generator
 
-# No sampled scanpath is longer; that of people who are in the protocol neither.
+# Where the walk of `saccade_markov` ends at the latest: the longest scanpath of
+# people in the protocol.
 LONGEST_SAMPLE = 55
 _MAX_REDRAWS = 10_000
 

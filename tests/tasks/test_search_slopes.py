@@ -432,7 +432,7 @@ def test_a_killed_run_ends_with_identical_tables(people, tmp_path):
     command = [sys.executable, "-c", code, "run", "search-slopes"]
     command += ["--data", str(people), "--out", str(tmp_path / "killed")]
     command += ["--models", "chance,centre", "--tasks", "conjunction"]
-    command += ["--trials", "3", "--config", str(tmp_path / "run.toml")]
+    command += ["--trials", "2", "--config", str(tmp_path / "run.toml")]
     (tmp_path / "run.toml").write_text("n_bootstrap = 10")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     parts = Store(tmp_path / "killed" / "parts")
@@ -448,7 +448,7 @@ def test_a_killed_run_ends_with_identical_tables(people, tmp_path):
     assert len(kept) >= 2
     with pytest.raises(FileNotFoundError, match="neurovis run search-slopes"):
         load_run(tmp_path / "killed")
-    call = {"tasks": ["conjunction"], "trials": 3, "n_bootstrap": 10}
+    call = {"tasks": ["conjunction"], "trials": 2, "n_bootstrap": 10}
     for name in ("killed", "straight"):
         run_search_slopes(["chance", "centre"], people, tmp_path / name, **call)
     assert tables(tmp_path / "killed") == tables(tmp_path / "straight")
