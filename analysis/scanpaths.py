@@ -166,9 +166,11 @@ def scanpath_trials(
     ----------
     pred, human, stimuli : DataFrame
         As in `score_scanpaths`.
-    measures, chance : sequence of str
+    measures : sequence of str
         As in `score_scanpaths`.
     settings : MeasureSettings, optional
+        As in `score_scanpaths`.
+    chance : sequence of {"shuffled", "uniform"}
         As in `score_scanpaths`.
     skip_first : bool, default False
         As in `score_scanpaths`.

@@ -372,12 +372,12 @@ def test_bands_are_the_intervals():
 
 
 def test_curves_are_named_in_the_order_of_their_labels():
-    labels = {"human": "people", "net": "a net"}
+    labels = {"human": "a person", "net": "the net"}
     ax = plot_curves(CURVES, x="n", xlabel="", ylabel="", labels=labels)
-    assert legend_of(ax) == ["a net", "chance: uniform", "people"]
+    assert legend_of(ax) == ["a person", "chance: uniform", "the net"]
     handles = ax.figure.legends[0].legend_handles
     colours = [colour_of(handle) for handle in handles]
-    assert colours == [PALETTE[0], GREY, HUMAN_COLOUR]
+    assert colours == [HUMAN_COLOUR, GREY, PALETTE[0]]
 
 
 def test_steps_stand_around_their_values():

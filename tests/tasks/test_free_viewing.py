@@ -243,7 +243,7 @@ def test_predictions_for_a_picture_do_not_know_its_fixations(data, tmp_path):
     [
         ({"models": []}, "`models` must be a list with at least one"),
         ({"models": "centre"}, "`models` must be a list"),
-        ({"models": ["center"]}, r"`kind`.*Did you mean 'centre'"),
+        ({"models": ["center"]}, r"`models`.*Did you mean 'centre'"),
         ({"models": ["centre", "centre"]}, "Two models are called 'centre'"),
         ({"models": [load_map_model("centre", label="human")]}, "stands for people"),
         ({"models": [load_map_model("centre", label=CENTRE_BIAS)]}, "row of the tab"),
