@@ -27,7 +27,7 @@ HUMAN_MODEL = "human"
 GREY = "#6B6B6B"
 PALE = "#D0D0D0"
 TEXT_PT = 9.5
-_LINE_LENGTH = 46
+_LINE_LENGTH = 42
 
 
 @dataclass(frozen=True)

@@ -311,7 +311,7 @@ def plot_scores(
     ceiling_text: str = "people, leave one out",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one measure of all observers as points with intervals, best at the top.
+    """Draw one measure of all observers as points with intervals, largest on top.
 
     The ceiling is a broken line; chance has open grey marks.
 

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from neurovis.core.checks import check_between, check_option
+from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.pictures import LazyPictures
 from neurovis.core.rng import generator
 from neurovis.core.types import StimulusSet
@@ -30,7 +30,6 @@ from stimuli.search_items import ITEM_PX, RENDERINGS, Colour, draw_item
 from stimuli.search_layouts import (
     PUBLISHED_PX_PER_DEG,
     SearchLayout,
-    check_whole,
     plan_layout,
 )
 

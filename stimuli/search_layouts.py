@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurovis.core.checks import check_between
+from neurovis.core.checks import check_between, check_whole
 from neurovis.core.types import Viewing
 from stimuli.canvas import cos_sin
 from stimuli.search_conditions import SearchCondition
@@ -265,41 +264,6 @@ def plan_layout(
     return SearchLayout(
         viewing, ink, ground, item_deg, item_px, jitter_px, grid, cell_px, math.nan
     )
-
-
-def check_whole(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None
-) -> int:
-    """Return `value` as int if it is a whole number inside ``[low, high]``.
-
-    Parameters
-    ----------
-    name : str
-        Argument name for the message.
-    value : object
-        What came.
-    low, high : int, optional
-        Inclusive bounds.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not a whole number or out of bounds.
-
-    Examples
-    --------
-    >>> check_whole("trials", 3.0, low=1)
-    3
-    """
-    check_between(name, value, low=low, high=high)
-    if int(value) != value:
-        raise ValueError(f"`{name}` must be a whole number; got {value!r}.")
-    return int(value)
 
 
 def check_colour(name: str, value: int | Sequence[int]) -> Colour:

@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neurovis.core.checks import check_between, check_option
+from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.pictures import LazyPictures
 from neurovis.core.rng import spawn_for_item
 from neurovis.core.types import StimulusSet, Viewing
 from stimuli.search_items import Colour
-from stimuli.search_layouts import PUBLISHED_PX_PER_DEG, check_colour, check_whole
+from stimuli.search_layouts import PUBLISHED_PX_PER_DEG, check_colour
 from stimuli.slope_items import (
     check_item_sizes,
     draw_slope_item,

@@ -40,7 +40,7 @@ from analysis.map_calibration import (
 from data_loaders.gaze import GazeData
 from data_loaders.osie import load_osie
 from neurovis.adapters.saliency_maps import MAP_MODELS, load_map_model
-from neurovis.core.checks import check_array, check_between, check_option
+from neurovis.core.checks import check_array, check_between, check_option, check_whole
 from neurovis.core.files import (
     sha256_bytes,
     sha256_file,
@@ -185,7 +185,8 @@ def run_free_viewing(
         If `out` cannot be written.
     """
     observers = _observers(models)
-    check_between("n_bootstrap", n_bootstrap, low=0)
+    check_whole("n_bootstrap", n_bootstrap, low=0)
+    check_whole("seed", seed, low=0)
     for name in optional_metrics:
         check_option("optional_metrics", name, OPTIONAL_METRICS)
     metrics = [m for m in UNITS if m in (*METRICS, *optional_metrics)]

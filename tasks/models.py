@@ -90,7 +90,11 @@ def model_specs(models: Sequence[ModelSpec | str]) -> list[ModelSpec]:
     ------
     ValueError
         If there is none, or a name is unknown.
+    TypeError
+        If `models` is a text.
     """
+    if isinstance(models, str):
+        raise TypeError(f"`models` must be a list of models; got the text {models!r}.")
     specs = [m if isinstance(m, ModelSpec) else ModelSpec(m) for m in models]
     if not specs:
         raise ValueError("`models` is empty: name at least one observer.")

@@ -23,7 +23,7 @@ from neurovis.adapters.object_tokens import (
     TOKEN_BASELINES,
     TokenBaseline,
 )
-from neurovis.core.checks import check_between, check_option
+from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.files import write_table
 from neurovis.core.log import progress
 from neurovis.core.object_scanpaths import (
@@ -186,7 +186,8 @@ def run_object_search(
         If `out` cannot be written.
     """
     check_between("n_samples", n_samples, low=1)
-    check_between("n_bootstrap", n_bootstrap, low=0)
+    check_whole("n_bootstrap", n_bootstrap, low=0)
+    check_whole("seed", seed, low=0)
     check_option("folds", folds, FOLDS)
     observers = object_models(models)
     data = load_object_search(data_folder)

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.plot_style import number_text
 from analysis.report import ReportFigure, ReportTable
 from neurovis.core.files import atomic_path
 from tasks.runs import Run
@@ -99,8 +100,8 @@ def value_text(row: Any, digits: int) -> str:
     value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
     if np.isnan(value):
         return "undefined"
-    text = f"{value:.{digits}f}"
-    return text if np.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+    text, *limits = (number_text(x, digits) for x in (value, low, high))
+    return text if np.isnan(low) else f"{text} [{limits[0]}, {limits[1]}]"
 
 
 def score_table(

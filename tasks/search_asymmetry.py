@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.psychophysics import fixations_to_rt_ms
 from analysis.search_scores import search_scores
 from data_loaders.search_humans import load_human_rt
-from neurovis.core.checks import check_between, check_columns, check_option
+from neurovis.core.checks import check_columns, check_option, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
 from neurovis.core.provenance import collect
@@ -289,7 +289,8 @@ def run_search_asymmetry(
         If `out` cannot be written.
     """
     specs = model_specs(models)
-    check_between("n_bootstrap", n_bootstrap, low=0)
+    check_whole("n_bootstrap", n_bootstrap, low=0)
+    check_whole("seed", seed, low=0)
     resolve(device)
     arguments = {
         "task": TASK,

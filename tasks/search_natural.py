@@ -17,7 +17,7 @@ from analysis.scanpath_measures import MeasureSettings
 from analysis.scanpaths import score_scanpaths
 from analysis.scene_search import scene_search_scores
 from neurovis.adapters.search_loop import items_fixated
-from neurovis.core.checks import check_between
+from neurovis.core.checks import check_between, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import sha256_json
 from neurovis.core.log import progress
@@ -116,7 +116,8 @@ def run_search_natural(
         If `out` cannot be written.
     """
     specs = model_specs(models)
-    check_between("n_bootstrap", n_bootstrap, low=0)
+    check_whole("n_bootstrap", n_bootstrap, low=0)
+    check_whole("seed", seed, low=0)
     resolve(device)
     scenes = load_scenes(
         data,

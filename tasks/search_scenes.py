@@ -23,7 +23,13 @@ from data_loaders.natural_search import NATURAL_SEARCH_SETS, load_natural_search
 from data_loaders.search_interiors import load_search_interiors, open_interiors
 from data_loaders.source_files import read_arrays
 from neurovis.adapters.search_loop import fit_trial
-from neurovis.core.checks import check_array, check_option, check_path
+from neurovis.core.checks import (
+    check_array,
+    check_between,
+    check_option,
+    check_path,
+    check_whole,
+)
 from neurovis.core.files import sha256_bytes
 from neurovis.core.observers import SearchRules, SearchTrial
 from neurovis.core.pictures import read_image
@@ -171,6 +177,10 @@ def load_scenes(
         If a file is damaged.
     """
     check_option("layout", layout, ("auto", *LAYOUTS))
+    if px_per_deg is not None:
+        check_between("px_per_deg", px_per_deg, low=1e-6)
+    if max_saccades is not None:
+        check_whole("max_saccades", max_saccades, low=1)
     path = check_path("data", folder, kind="folder")
     if layout == "auto":
         layout = _layout_of(path)

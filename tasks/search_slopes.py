@@ -18,7 +18,7 @@ from analysis.search_slopes import QUITTING_RULES
 from analysis.slope_samples import design_cells
 from analysis.slope_scores import slope_scores
 from data_loaders.wolfe_search import load_wolfe_search
-from neurovis.core.checks import check_between, check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
 from neurovis.core.provenance import collect
@@ -105,8 +105,11 @@ def run_search_slopes(
     a target.
     """
     specs = model_specs(models)
-    check_between("n_bootstrap", n_bootstrap, low=0)
-    check_between("trials", trials, low=2)
+    check_whole("n_bootstrap", n_bootstrap, low=0)
+    check_whole("seed", seed, low=0)
+    check_whole("trials", trials, low=2)
+    if isinstance(tasks, str) and tasks != "all":
+        tasks = [tasks]
     check_option("quitting", quitting, ("both", *QUITTING_RULES))
     resolve(device)
     people = human_slope_trials(data)

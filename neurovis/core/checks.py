@@ -110,6 +110,41 @@ def check_between(
     return value
 
 
+def check_whole(
+    name: str, value: Any, *, low: int | None = None, high: int | None = None
+) -> int:
+    """Return `value` as int if it is a whole number inside ``[low, high]``.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    value : object
+        What came.
+    low, high : int, optional
+        Inclusive bounds.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a whole number or out of bounds.
+
+    Examples
+    --------
+    >>> check_whole("trials", 3.0, low=1)
+    3
+    """
+    check_between(name, value, low=low, high=high)
+    if int(value) != value:
+        raise ValueError(f"`{name}` must be a whole number; got {value!r}.")
+    return int(value)
+
+
 def check_array(
     name: str,
     value: Any,

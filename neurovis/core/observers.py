@@ -11,7 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neurovis.core.checks import check_array, check_between, check_image, check_option
+from neurovis.core.checks import (
+    check_array,
+    check_between,
+    check_image,
+    check_option,
+    check_whole,
+)
 from neurovis.core.types import Responses, Scanpath, StimulusSet
 
 
@@ -57,8 +63,8 @@ class SearchTrial:
             areas = (None, *area)
             check_array("item_areas", self.item_areas, shape=areas, dtype=np.bool_)
         if self.start is not None:
-            check_between("start row", self.start[0], low=0, high=height - 1)
-            check_between("start column", self.start[1], low=0, high=width - 1)
+            check_whole("start row", self.start[0], low=0, high=height - 1)
+            check_whole("start column", self.start[1], low=0, high=width - 1)
 
 
 @dataclass(frozen=True)

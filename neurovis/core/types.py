@@ -29,6 +29,7 @@ from neurovis.core.files import (
     write_json,
     write_table,
 )
+from neurovis.core.pictures import LazyPictures
 
 PATH_COLUMNS = ("path", "target_path")
 TRIAL_COLUMNS = ("subject", "stimulus_id", "trial", "response", "rt_ms", "correct")
@@ -257,8 +258,10 @@ class StimulusSet:
             self.name,
             self.table.iloc[index].reset_index(drop=True),
             self.viewing,
-            [self.images[i] for i in index],
-            None if self.targets is None else [self.targets[i] for i in index],
+            LazyPictures(self.images.__getitem__, index),
+            None
+            if self.targets is None
+            else LazyPictures(self.targets.__getitem__, index),
         )
 
     @cached_property

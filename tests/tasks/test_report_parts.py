@@ -35,7 +35,7 @@ def row(value, low=NAN, high=NAN):
         ((0.5, 0.4, 0.61), 2, "0.50 [0.40, 0.61]"),
         ((12.35,), 1, "12.3"),
         ((12.35, 10, 20), 0, "12 [10, 20]"),
-        ((-3.14159, -4, -2.5), 3, "-3.142 [-4.000, -2.500]"),
+        ((-3.14159, -4, -2.5), 3, "−3.142 [−4.000, −2.500]"),
         ((NAN,), 2, "undefined"),
         # What is not known has no interval either.
         ((NAN, 0.1, 0.2), 2, "undefined"),
@@ -51,7 +51,7 @@ def test_a_value_is_written_with_its_interval(values, digits, text):
     st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(0, 4)
 )
 def test_the_text_gives_the_rounded_numbers_back(value, low, high, digits):
-    text = value_text(row(value, low, high), digits)
+    text = value_text(row(value, low, high), digits).replace("−", "-")
     numbers = [float(n) for n in text.replace("[", "").rstrip("]").split(" ", 1)[:1]]
     inside = text.split("[")[1].rstrip("]").split(", ")
     numbers += [float(n) for n in inside]
