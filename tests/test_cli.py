@@ -575,6 +575,8 @@ def test_data_are_asked_for(call, tmp_path, task):
         ("search-natural", ["--displays", "9"], "`displays`"),
         ("search-natural", ["--displays", "0"], "`displays`"),
         ("search-natural", ["--max-saccades", "0"], "`max_saccades`"),
+        ("search-natural", ["--px-per-deg", "0"], "`px_per_deg`"),
+        ("search-natural", ["--seed", "-1"], "`seed`"),
         ("search-natural", ["--models", "centr"], "Did you mean 'centre'"),
         ("search-natural", ["--device", "tpu"], "`device`.*'tpu'"),
         ("search-natural", ["--quitting", "both"], "--quitting"),
