@@ -34,9 +34,8 @@ from neurovis.core.checks import (
     check_option,
 )
 from neurovis.core.rng import generator
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
-HUMAN_MODEL = "human"
 JOINT_MODEL = "human, own included"
 """People predicted from a density that includes their own fixations."""
 CENTRE_BIAS = "centre bias"

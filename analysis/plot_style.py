@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neurovis.core.checks import check_columns
+from neurovis.core.types import HUMAN_MODEL
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of observers, in their order in the table; used again after the sixth."""
@@ -23,7 +24,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # One more than colours: no two of the first forty observers look alike.
 MARKERS = ("o", "s", "^", "v", "P", "X", "p")
 HUMAN_COLOUR = "#1A1A1A"
-HUMAN_MODEL = "human"
 GREY = "#6B6B6B"
 PALE = "#D0D0D0"
 TEXT_PT = 9.5

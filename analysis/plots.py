@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.plot_style import (
     GREY,
     HUMAN_COLOUR,
-    HUMAN_MODEL,
     PALE,
     PALETTE,
     TEXT_PT,
@@ -39,7 +38,7 @@ from neurovis.core.checks import (
     check_image,
     check_option,
 )
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
 _HALO = withStroke(linewidth=3.6, foreground="white")
 _BROKEN = (0, (4, 2.2))

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.plot_style import (
     GREY,
     HUMAN_COLOUR,
-    HUMAN_MODEL,
     MARKERS,
     PALE,
     PALETTE,
@@ -29,6 +28,7 @@ from analysis.plot_style import (
     set_title,
 )
 from neurovis.core.checks import check_array, check_columns, check_image
+from neurovis.core.types import HUMAN_MODEL
 
 _HALO = withStroke(linewidth=3.2, foreground="white")
 _TARGET_COLOUR = "#00C853"

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.plot_style import (
     GREY,
-    HUMAN_MODEL,
     PALE,
     PALETTE,
     Look,
@@ -31,7 +30,7 @@ from analysis.plot_style import (
 from analysis.rt_fits import RtFit
 from analysis.slope_scores import EXTRA_COLUMNS
 from neurovis.core.checks import check_array, check_between, check_columns, check_option
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
 FloatArray = NDArray[np.float64]
 

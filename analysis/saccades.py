@@ -405,7 +405,7 @@ def kaplan_meier_found(
     np.add.at(n_ended, (number, times), 1)
     at_risk = n_ended[:, ::-1].cumsum(axis=1)[:, ::-1]
     d, r = n_found.sum(axis=0), at_risk.sum(axis=0)
-    left = _share_left(d, r)
+    left = share_left(d, r)
     if clusters is None:
         low, high = _greenwood(left, d, r, level)
     elif n_clusters < 2:
@@ -414,7 +414,7 @@ def kaplan_meier_found(
         rng = generator(seed, "kaplan-meier")
         chance = np.full(n_clusters, 1 / n_clusters)
         weights = rng.multinomial(n_clusters, chance, size=n_bootstrap)
-        draws = 1 - _share_left(weights @ n_found, weights @ at_risk)
+        draws = 1 - share_left(weights @ n_found, weights @ at_risk)
         low, high = percentile_interval(draws.T, level=level)
     return pd.DataFrame(
         {
@@ -437,10 +437,26 @@ def _whole(name: str, value: FloatArray, n: int | None) -> IntArray:
     return array.astype(np.int64)
 
 
-def _share_left(n_found: IntArray, at_risk: IntArray) -> FloatArray:
-    """Return the share not found by each saccade; NaN where nobody was watched."""
-    hazard = n_found / np.maximum(at_risk, 1)
-    left = np.cumprod(1 - hazard, axis=-1)
+def share_left(n_found: NDArray[Any], at_risk: NDArray[Any]) -> FloatArray:
+    """Return the Kaplan-Meier share of targets not found by each saccade.
+
+    Parameters
+    ----------
+    n_found, at_risk : ndarray, shape (..., n_saccades)
+        Targets found with each saccade, and trials that went so far.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., n_saccades)
+        0..1, falling; NaN where no trial went so far, unless all are found before.
+
+    Examples
+    --------
+    >>> share_left(np.array([0, 1, 0]), np.array([2, 2, 0])).tolist()
+    [1.0, 0.5, nan]
+    """
+    passed = np.where(at_risk > 0, (at_risk - n_found) / np.maximum(at_risk, 1), 1.0)
+    left = np.cumprod(passed, axis=-1)
     # Once all are found the share stays known.
     return np.where((at_risk > 0) | (left == 0), left, np.nan)
 

@@ -27,9 +27,12 @@ from analysis.scanpath_sets import ScanpathSet, scanpaths_from_table
 from analysis.stats import percentile_interval
 from neurovis.core.checks import check_between, check_columns, check_option
 from neurovis.core.rng import generator
-from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS
+from neurovis.core.types import (
+    FIXATION_COLUMNS,
+    HUMAN_MODEL,
+    SCORE_COLUMNS,
+)
 
-HUMAN_MODEL = "human"
 LEAVE_ONE_OUT = "human leave-one-out"
 SHUFFLED = "chance: other stimulus"
 UNIFORM = "chance: uniform"

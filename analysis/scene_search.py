@@ -14,14 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.saccades import saccade_table
+from analysis.saccades import saccade_table, share_left
 from analysis.scanpath_sets import scanpaths_from_table
 from analysis.stats import percentile_interval
 from neurovis.core.checks import check_between, check_columns
 from neurovis.core.rng import generator
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
-HUMAN_MODEL = "human"
 TRIAL_COLUMNS = (
     "model",
     "subject",
@@ -217,8 +216,7 @@ def found_curve(trials: pd.DataFrame, n_saccades: int) -> NDArray[np.float64]:
     if len(trials) == 0:
         raise ValueError("`trials` is empty: at least one trial is needed.")
     one = np.zeros(len(trials), np.intp)
-    curves, known = _kaplan_meier(*_events(trials, one, 1, n_saccades))
-    return np.where(known[0], curves[0], np.nan)
+    return _found_curves(*_events(trials, one, 1, n_saccades))[0]
 
 
 def saccade_sizes(fixations: pd.DataFrame, px_per_deg: float) -> pd.DataFrame:
@@ -330,11 +328,11 @@ def display_rates(trials: pd.DataFrame, n_saccades: int) -> pd.Series:
         `stimulus_id`: a display is easy when its target is found often and early.
     """
     codes, displays = pd.factorize(trials["stimulus_id"])
-    hits, ends = _events(trials, codes, len(displays), n_saccades)
-    curves, known = _kaplan_meier(hits, ends)
-    sums = np.where(known, curves, 0.0)[:, 1:].sum(1)
-    n_known = known[:, 1:].sum(1)
+    curves = _found_curves(*_events(trials, codes, len(displays), n_saccades))[:, 1:]
+    known = ~np.isnan(curves)
+    n_known = known.sum(1)
     rates = np.full(len(displays), np.nan)
+    sums = np.where(known, curves, 0.0).sum(1)
     np.divide(sums, n_known, out=rates, where=n_known > 0)
     return pd.Series(rates, index=pd.Index(displays, name="stimulus_id"))
 
@@ -354,17 +352,12 @@ def _events(
     return hits, ends
 
 
-def _kaplan_meier(
+def _found_curves(
     hits: NDArray[np.float64], ends: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Share found by each saccade per row, and where it is known."""
+) -> NDArray[np.float64]:
+    """Share found by each saccade per row; NaN where no trial went so far."""
     at_risk = ends[:, ::-1].cumsum(1)[:, ::-1]
-    left = np.ones_like(hits)
-    np.divide(at_risk - hits, at_risk, out=left, where=at_risk > 0)
-    share_left = left.cumprod(1)
-    known: NDArray[np.bool_] = (at_risk > 0) | (share_left == 0)
-    curves: NDArray[np.float64] = 1 - share_left
-    return curves[:, :-1], known[:, :-1]
+    return 1 - share_left(hits, at_risk)[:, :-1]
 
 
 def _wasserstein(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -410,7 +403,10 @@ def _curve_draws(
     draw = generator(seed, "found curve")
     picks = draw.integers(len(displays), size=(n_bootstrap, len(displays)))
     weights = np.stack([np.bincount(p, minlength=len(displays)) for p in picks])
-    return _kaplan_meier(weights @ hits, weights @ ends)[0]
+    curves = _found_curves(weights @ hits, weights @ ends)
+    # Beyond the longest trial of a resample its share is held.
+    held: NDArray[np.float64] = np.fmax.accumulate(curves, axis=1)
+    return held
 
 
 def _size_draws(

@@ -16,7 +16,7 @@ from analysis.search_asymmetry import (
 )
 from analysis.stats import wilson_interval
 from neurovis.core.checks import check_columns
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
 EXTRA_COLUMNS = (
     "experiment",
@@ -48,7 +48,6 @@ UNITS = {
 }
 """Unit of each metric."""
 
-HUMAN_MODEL = "human"
 HUMAN_SUBJECT = "human mean"
 
 _FACTORS = ("experiment", "experiment_name", "condition", "label")

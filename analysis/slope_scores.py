@@ -30,7 +30,7 @@ from analysis.slope_samples import (
 )
 from analysis.stats import pearson_r, percentile_interval, wilson_interval
 from neurovis.core.checks import check_between, check_columns, check_option
-from neurovis.core.types import SCORE_COLUMNS
+from neurovis.core.types import HUMAN_MODEL, SCORE_COLUMNS
 
 FloatArray = NDArray[np.float64]
 
@@ -46,7 +46,6 @@ EXTRA_COLUMNS = (
 """Columns of `slope_scores` after those of every score table."""
 
 TASK = "search-slopes"
-HUMAN_MODEL = "human"
 HUMAN_SUBJECT = "human mean"
 UNITS = {
     "mean_rt_ms": "ms",

@@ -20,7 +20,6 @@ from analysis.fixated_pixels import fixated_pixels
 from analysis.free_viewing import (
     CALIBRATED,
     CENTRE_BIAS,
-    HUMAN_MODEL,
     JOINT_MODEL,
     METRICS,
     OPTIONAL_METRICS,
@@ -49,11 +48,15 @@ from neurovis.core.files import (
 )
 from neurovis.core.log import progress
 from neurovis.core.pictures import read_image
-from neurovis.core.provenance import code_fingerprint, collect
+from neurovis.core.provenance import code_fingerprint
 from neurovis.core.store import Store
-from neurovis.core.types import SCORE_COLUMNS, Score
+from neurovis.core.types import (
+    HUMAN_MODEL,
+    SCORE_COLUMNS,
+    Score,
+)
 from tasks.models import check_names
-from tasks.runs import begin_run, is_untrained, model_fingerprints, save_run
+from tasks.runs import begin_run, is_untrained, run_provenance, save_run
 
 TASK = "free-viewing"
 # Pictures that are computed and kept together: the most an interruption costs.
@@ -212,16 +215,15 @@ def run_free_viewing(
     table = table.assign(task=TASK, stimuli=f"osie:{fingerprint[:12]}")
     untrained = {o.name: is_untrained(o) for o in observers}
     table["untrained"] = [untrained.get(name, False) for name in table["model"]]
-    provenance = collect(
-        seed,
+    provenance = run_provenance(
+        observers,
+        arguments,
         dtype="float64",
         fingerprints={
             "pictures": sha256_json(marks),
             "fixations": pictures.fingerprint,
-            **model_fingerprints(observers),
         },
-        call=arguments,
-        notes=[*(n for o in observers for n in o.notes), *pictures.notes],
+        notes=pictures.notes,
     )
     more = [c for c in table.columns if c not in SCORE_COLUMNS]
     score = Score(table[[*SCORE_COLUMNS, *more]], provenance)

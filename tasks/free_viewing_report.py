@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from analysis.fixation_density import fixation_density
-from analysis.free_viewing import CALIBRATED, HUMAN_MODEL
+from analysis.free_viewing import CALIBRATED
 from analysis.map_calibration import N_BINS
 from analysis.plot_style import number_text
 from analysis.plots_gaze import (
@@ -21,6 +21,7 @@ from analysis.plots_gaze import (
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.adapters.saliency_maps import MAP_MODELS, MapModel
 from neurovis.core.files import check_writable_folder, read_table
+from neurovis.core.types import HUMAN_MODEL
 from tasks.free_viewing import TASK, ViewedPictures, load_viewed_pictures
 from tasks.report_parts import (
     NamedFigure,

@@ -6,6 +6,7 @@ from typing import Any
 
 from neurovis.adapters import MODELS, load_model
 from neurovis.core.checks import check_option
+from neurovis.core.device import resolve
 
 NETWORKS = tuple(name for name, (module, _) in MODELS.items() if "eccnet" in module)
 # Names that stand for people in tables of scores.
@@ -99,6 +100,24 @@ def model_specs(models: Sequence[ModelSpec | str]) -> list[ModelSpec]:
     if not specs:
         raise ValueError("`models` is empty: name at least one observer.")
     return specs
+
+
+def used_device(specs: Sequence[ModelSpec], device: str) -> Any:
+    """Return where models compute: networks on the device, the others on the CPU.
+
+    Parameters
+    ----------
+    specs : sequence of ModelSpec
+        Models of a run.
+    device : str
+        What was asked for.
+
+    Returns
+    -------
+    torch.device or str
+        "cpu" when no model is a network.
+    """
+    return resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu"
 
 
 def check_names(observers: Sequence[Any]) -> None:

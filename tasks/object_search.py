@@ -30,9 +30,8 @@ from neurovis.core.object_scanpaths import (
     KNOWLEDGE,
     ObjectScanpathModel,
 )
-from neurovis.core.provenance import collect
 from neurovis.core.store import Store
-from neurovis.core.types import FIXATION_COLUMNS, Score
+from neurovis.core.types import FIXATION_COLUMNS, HUMAN_MODEL, Score
 from tasks.models import check_names
 from tasks.object_predictions import (
     Predictions,
@@ -60,12 +59,12 @@ from tasks.object_search_scores import (
     summarise_tokens,
     summarise_trials,
 )
-from tasks.runs import Run, begin_run, load_run, model_fingerprints, save_run
+from tasks.runs import Run, begin_run, load_run, run_provenance, save_run
 
 TASK = "object-search"
 MODELS = (*OBJECT_BASELINES, *TOKEN_BASELINES)
 NAT_MEASURES = ("nats_per_token", "perplexity")
-HUMAN = "human"
+
 _CLAIMS = (*PAIR_MEASURES, *BEHAVIOURS, *SEARCH_MEASURES)
 
 
@@ -239,12 +238,11 @@ def run_object_search(
     write_table(folder / "curves.parquet", curves)
     wide = curves.pivot_table(index="n", columns="model", values="value", sort=False)
     write_table(folder / "tfp_curves.csv", wide.reset_index())
-    provenance = collect(
-        seed,
-        fingerprints={"trials": fingerprint, **model_fingerprints(observers)},
-        call=arguments,
+    provenance = run_provenance(
+        observers,
+        arguments,
+        fingerprints={"trials": fingerprint},
         notes=[
-            *(note for model in observers for note in model.notes),
             *data.notes,
             "Heuristics and token baselines learn from the validation fold too: they "
             "have nothing to validate.",
@@ -301,7 +299,7 @@ def _wide(
     known = {model.name: model for model in observers}
     rows = []
     for name, summary in summaries.items():
-        row: dict[str, Any] = {"baseline": name, "knows": HUMAN, "n_samples": 0}
+        row: dict[str, Any] = {"baseline": name, "knows": HUMAN_MODEL, "n_samples": 0}
         if name in known:
             stochastic = known[name].stochastic
             row["knows"] = known[name].knows
@@ -320,7 +318,7 @@ def _curves(
     scores: dict[str, TrialScores], n_bootstrap: int, seed: int
 ) -> pd.DataFrame:
     """Probability that the target was fixated by step n: people, then models."""
-    people = {HUMAN: scores[LEAVE_ONE_OUT]}
+    people = {HUMAN_MODEL: scores[LEAVE_ONE_OUT]}
     tables = [
         found_curve(each, n_bootstrap=n_bootstrap, seed=seed).assign(model=name)
         for name, each in (people | scores).items()
@@ -341,7 +339,7 @@ def _fixation_table(
         ]
     )
     xy = np.concatenate([np.asarray(t.xy_px) for t in data.trials])
-    tables = [people.assign(model=HUMAN, split="", x_px=xy[:, 0], y_px=xy[:, 1])]
+    tables = [people.assign(model=HUMAN_MODEL, split="", x_px=xy[:, 0], y_px=xy[:, 1])]
     for name, made in predictions.items():
         part = made.samples
         places = zip(part["stimulus_id"], part["cell"], strict=True)

@@ -12,7 +12,8 @@ from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.checks import check_path
 from neurovis.core.files import check_writable_folder, read_table
 from neurovis.core.object_scanpaths import KNOWLEDGE, ObjectDisplay
-from tasks.object_search import HUMAN, MODELS, load_object_run
+from neurovis.core.types import HUMAN_MODEL
+from tasks.object_search import MODELS, load_object_run
 from tasks.object_search_data import load_object_search
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures
@@ -208,11 +209,11 @@ def _curve_figures(run: Run, models: pd.DataFrame) -> list[NamedFigure]:
         if part.empty:
             continue
         axes = plot_curves(
-            pd.concat([part, curves[curves["model"] == HUMAN]]),
+            pd.concat([part, curves[curves["model"] == HUMAN_MODEL]]),
             x="n",
             xlabel="Fixation",
             ylabel="Target fixated by then",
-            labels={HUMAN: "people"},
+            labels={HUMAN_MODEL: "people"},
             title=f"Told {_TOLD[knows]}",
         )
         axes.set_ylim(0, 1.02)
@@ -230,10 +231,10 @@ def _bar_figure(run: Run, metric: str, name: str) -> NamedFigure:
     rows = run.scores[run.scores["metric"] == metric]
     rows = rows[rows["model"] != LEAVE_ONE_OUT_RAW]
     axes = plot_scores(
-        rows.replace({"model": {LEAVE_ONE_OUT: HUMAN}}),
+        rows.replace({"model": {LEAVE_ONE_OUT: HUMAN_MODEL}}),
         metric=metric,
         label=name,
-        labels={HUMAN: "people"},
+        labels={HUMAN_MODEL: "people"},
     )
     item = ReportFigure(
         figure_of(axes),
@@ -249,7 +250,7 @@ def _scanpath_figure(run: Run, models: pd.DataFrame) -> NamedFigure:
     displays = {t.display.stimulus_id: t.display for t in data.trials}
     step = max(len(displays) // N_DISPLAYS, 1)
     chosen = [displays[name] for name in sorted(displays)[::step][:N_DISPLAYS]]
-    names = [HUMAN, *_shown_models(run, models)]
+    names = [HUMAN_MODEL, *_shown_models(run, models)]
     grid = axes_grid(len(chosen) * len(names), len(names), (4.3, 3.1))
     for place, axes in enumerate(grid):
         display, name = chosen[place // len(names)], names[place % len(names)]
@@ -279,7 +280,7 @@ def _shown_models(run: Run, models: pd.DataFrame) -> list[str]:
 
 
 def _draw(axes: Axes, display: ObjectDisplay, name: str, path: pd.DataFrame) -> None:
-    label = f"person {path['subject'].iloc[0]}" if name == HUMAN else name
+    label = f"person {path['subject'].iloc[0]}" if name == HUMAN_MODEL else name
     x, y = display.centres_px.T
     half_x, half_y = (
         0.5 * (centres[1] - centres[0]) if len(centres) > 1 else 0.5 * size

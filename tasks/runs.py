@@ -24,7 +24,7 @@ from neurovis.core.files import (
 )
 from neurovis.core.log import progress
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
-from neurovis.core.provenance import code_fingerprint
+from neurovis.core.provenance import code_fingerprint, collect
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, Provenance, Score
 from tasks.models import check_names
@@ -146,6 +146,47 @@ def model_fingerprints(observers: Sequence[Any]) -> dict[str, str]:
         f"model {observer.name}": sha256_json(dict(observer.identity))
         for observer in observers
     }
+
+
+def run_provenance(
+    observers: Sequence[Any],
+    arguments: Mapping[str, Any],
+    *,
+    fingerprints: Mapping[str, str],
+    device: object = "cpu",
+    dtype: str = "float32",
+    notes: Sequence[str] = (),
+) -> Provenance:
+    """Return how a run came about.
+
+    Parameters
+    ----------
+    observers : sequence of object with `name`, `notes` and `identity`
+        Models.
+    arguments : mapping
+        Full call, with its "seed".
+    fingerprints : mapping of str to str
+        Content hashes of stimuli and data; those of the models are added.
+    device : str or torch.device, default "cpu"
+        Where models computed.
+    dtype : str, default "float32"
+        In which precision.
+    notes : sequence of str
+        What a reader must know besides the notes of the models.
+
+    Returns
+    -------
+    Provenance
+        For the score of the run.
+    """
+    return collect(
+        arguments["seed"],
+        device=device,
+        dtype=dtype,
+        fingerprints={**fingerprints, **model_fingerprints(observers)},
+        call=arguments,
+        notes=[*(note for observer in observers for note in observer.notes), *notes],
+    )
 
 
 def is_untrained(observer: Any) -> bool:

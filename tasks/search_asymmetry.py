@@ -20,20 +20,19 @@ from data_loaders.search_humans import load_human_rt
 from neurovis.core.checks import check_columns, check_option, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
-from neurovis.core.provenance import collect
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, Responses, Score, StimulusSet
 from stimuli.save import load_stimuli
 from stimuli.search_arrays import item_areas, make_search_arrays, target_area
 from stimuli.search_conditions import SEARCH_CONDITIONS
-from tasks.models import NETWORKS, ModelSpec, check_names, model_specs
+from tasks.models import ModelSpec, check_names, model_specs, used_device
 from tasks.runs import (
     Run,
     SearchBlock,
     begin_run,
     is_untrained,
     load_run,
-    model_fingerprints,
+    run_provenance,
     save_run,
     search_blocks,
 )
@@ -319,13 +318,11 @@ def run_search_asymmetry(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    fingerprints = {"stimuli": displays.fingerprint, **model_fingerprints(searchers)}
-    provenance = collect(
-        seed,
-        device=resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu",
-        fingerprints=fingerprints,
-        call=arguments,
-        notes=[note for searcher in searchers for note in searcher.notes],
+    provenance = run_provenance(
+        searchers,
+        arguments,
+        device=used_device(specs, device),
+        fingerprints={"stimuli": displays.fingerprint},
     )
     score = Score(table, provenance)
     save_run(folder, trials=responses.table, score=score, fixations=responses.scanpaths)

@@ -22,22 +22,25 @@ from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import sha256_json
 from neurovis.core.log import progress
 from neurovis.core.observers import SearchTrial
-from neurovis.core.provenance import collect
 from neurovis.core.store import Store
-from neurovis.core.types import SCORE_COLUMNS, Scanpath, Score
-from tasks.models import NETWORKS, ModelSpec, check_names, model_specs
+from neurovis.core.types import (
+    HUMAN_MODEL,
+    SCORE_COLUMNS,
+    Scanpath,
+    Score,
+)
+from tasks.models import ModelSpec, check_names, model_specs, used_device
 from tasks.runs import (
     SearchBlock,
     begin_run,
     is_untrained,
-    model_fingerprints,
+    run_provenance,
     save_run,
     search_blocks,
 )
 from tasks.search_scenes import Scenes, load_scenes, trial_fingerprint
 
 TASK = "search-natural"
-HUMAN_MODEL = "human"
 # Displays that are computed and kept together: the most an interruption costs.
 DISPLAYS_PER_BLOCK = 4
 MEASURES = (
@@ -171,16 +174,12 @@ def run_search_natural(
     untrained = trials.groupby("model")["untrained"].any()
     table["untrained"] = table["model"].map(untrained).fillna(False).astype(bool)
     people_notes = () if scenes.people is None else scenes.people.notes
-    provenance = collect(
-        seed,
-        device=resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu",
-        fingerprints={"displays": fingerprint, **model_fingerprints(searchers)},
-        call=arguments,
-        notes=[
-            *(note for searcher in searchers for note in searcher.notes),
-            *scenes.notes,
-            *people_notes,
-        ],
+    provenance = run_provenance(
+        searchers,
+        arguments,
+        device=used_device(specs, device),
+        fingerprints={"displays": fingerprint},
+        notes=[*scenes.notes, *people_notes],
     )
     score = Score(table, provenance)
     save_run(folder, trials=trials, score=score, fixations=fixations)

@@ -18,6 +18,7 @@ from analysis.plots_gaze import (
 from analysis.report import ReportFigure, Section, write_report
 from analysis.scene_search import saccade_histograms, saccade_sizes
 from neurovis.core.files import check_writable_folder
+from neurovis.core.types import HUMAN_MODEL
 from tasks.report_parts import (
     NamedFigure,
     axes_grid,
@@ -26,7 +27,7 @@ from tasks.report_parts import (
     score_table,
 )
 from tasks.runs import Run, load_run
-from tasks.search_natural import HUMAN_MODEL, TASK, spread_rows
+from tasks.search_natural import TASK, spread_rows
 from tasks.search_scenes import Scenes, load_scenes
 
 # Scenes of which scanpaths are drawn.

@@ -21,16 +21,15 @@ from data_loaders.wolfe_search import load_wolfe_search
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.observers import Searcher, SearchRules, SearchTrial
-from neurovis.core.provenance import collect
 from neurovis.core.store import Store
 from neurovis.core.types import Score, StimulusSet
 from stimuli.slope_arrays import item_areas, make_slope_arrays, target_area
-from tasks.models import NETWORKS, ModelSpec, check_names, model_specs
+from tasks.models import ModelSpec, check_names, model_specs, used_device
 from tasks.runs import (
     SearchBlock,
     begin_run,
     is_untrained,
-    model_fingerprints,
+    run_provenance,
     save_run,
     search_blocks,
 )
@@ -150,16 +149,12 @@ def run_search_slopes(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    provenance = collect(
-        seed,
-        device=resolve(device) if any(s.name in NETWORKS for s in specs) else "cpu",
-        fingerprints={
-            "stimuli": displays.fingerprint,
-            **model_fingerprints(searchers),
-        },
-        call=arguments,
+    provenance = run_provenance(
+        searchers,
+        arguments,
+        device=used_device(specs, device),
+        fingerprints={"stimuli": displays.fingerprint},
         notes=[
-            *(note for searcher in searchers for note in searcher.notes),
             "Models recognise perfectly: their false alarms are 0 by construction, "
             "and they miss only by giving up.",
             "Sizes and places of items are recalled from the published experiment, "

@@ -61,6 +61,8 @@ SCORE_COLUMNS = (
     "unit",
     "ceiling_kind",
 )
+HUMAN_MODEL = "human"
+"""What `model` is for people in every table of scores."""
 
 
 @dataclass(frozen=True)
