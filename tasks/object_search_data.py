@@ -22,7 +22,8 @@ from data_loaders.amazon_covers import (
 from data_loaders.gaze import GazeData
 from neurovis.core.checks import check_columns, check_option
 from neurovis.core.files import sha256_json
-from neurovis.core.object_scanpaths import ObjectDisplay, ObjectTrial
+from neurovis.core.object_displays import ObjectDisplay
+from neurovis.core.object_scanpaths import ObjectTrial
 
 FOLDS = ("fold10", "fold_target", "observer")
 """Ten folds of displays; one target left out; one observer left out of ten folds."""

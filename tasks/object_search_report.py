@@ -11,7 +11,8 @@ from analysis.plots_gaze import plot_curves, plot_scanpaths, plot_scores
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.checks import check_path
 from neurovis.core.files import check_writable_folder, read_table
-from neurovis.core.object_scanpaths import KNOWLEDGE, ObjectDisplay
+from neurovis.core.object_displays import Display
+from neurovis.core.object_scanpaths import KNOWLEDGE
 from neurovis.core.types import HUMAN_MODEL
 from tasks.object_search import MODELS, load_object_run
 from tasks.object_search_data import load_object_search
@@ -279,34 +280,22 @@ def _shown_models(run: Run, models: pd.DataFrame) -> list[str]:
     return [*own, *(name for name in _SHOWN if name in names)][:N_MODELS]
 
 
-def _draw(axes: Axes, display: ObjectDisplay, name: str, path: pd.DataFrame) -> None:
+def _draw(axes: Axes, display: Display, name: str, path: pd.DataFrame) -> None:
     label = f"person {path['subject'].iloc[0]}" if name == HUMAN_MODEL else name
-    x, y = display.centres_px.T
-    half_x, half_y = (
-        0.5 * (centres[1] - centres[0]) if len(centres) > 1 else 0.5 * size
-        for centres, size in (
-            (display.col_centres_px, display.width_px),
-            (display.row_centres_px, display.height_px),
-        )
-    )
-    target = display.target_cell
     plot_scanpaths(
         None,
         {name: path},
         width_px=display.width_px,
         height_px=display.height_px,
-        target_box=(
-            x[target] - half_x,
-            y[target] - half_y,
-            x[target] + half_x,
-            y[target] + half_y,
-        ),
+        target_box=display.boxes_px[display.target_cell],
         title=f"{display.stimulus_id}: {label}, {len(path)} fixations",
         ax=axes,
     )
-    size = 1.8 * half_x, 1.8 * half_y
-    for left, top in zip(x - size[0] / 2, y - size[1] / 2, strict=True):
-        axes.add_patch(Rectangle((left, top), *size, fc="white", ec=PALE, lw=0.6))
+    for left, top, right, bottom in display.boxes_px:
+        gap_x, gap_y = 0.05 * (right - left), 0.05 * (bottom - top)
+        corner = left + gap_x, top + gap_y
+        size = right - left - 2 * gap_x, bottom - top - 2 * gap_y
+        axes.add_patch(Rectangle(corner, *size, fc="white", ec=PALE, lw=0.6))
 
 
 def _table(

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 
 from neurovis.adapters.object_training import TrainingScanpaths
 from neurovis.core.checks import check_between, check_option
-from neurovis.core.object_scanpaths import (
-    IntArray,
-    ObjectDisplay,
-    ObjectTrial,
-    check_one_grid,
-)
+from neurovis.core.object_displays import IntArray, ObjectDisplay
+from neurovis.core.object_scanpaths import ObjectTrial, check_one_grid
 from neurovis.core.rng import generator
 
 # Where the walk of `saccade_markov` ends at the latest: the longest scanpath of
@@ -292,7 +288,8 @@ class ObjectBaseline:
 
     Examples
     --------
-    >>> from neurovis.core.object_scanpaths import ObjectTrial, regular_display
+    >>> from neurovis.core.object_displays import regular_display
+    >>> from neurovis.core.object_scanpaths import ObjectTrial
     >>> display = regular_display("a", rows=2, cols=3, size_px=(30, 20), target_cell=3)
     >>> fitted = ObjectBaseline("snake_order_oracle_stop").fit(
     ...     [ObjectTrial(display, "ann", [1, 3])]

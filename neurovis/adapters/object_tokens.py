@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from neurovis.adapters.object_training import TrainingScanpaths
 from neurovis.core.checks import check_option
-from neurovis.core.object_scanpaths import (
-    FloatArray,
-    IntArray,
-    ObjectDisplay,
-    ObjectTrial,
-    TokenModel,
-    check_cells,
-)
+from neurovis.core.object_displays import FloatArray, IntArray, ObjectDisplay
+from neurovis.core.object_scanpaths import ObjectTrial, TokenModel, check_cells
 
 # Added to counts before they become shares: objects, displacements, jumps.
 CELL_SMOOTHING = 0.5
@@ -237,7 +231,7 @@ class TokenBaseline:
 
     Examples
     --------
-    >>> from neurovis.core.object_scanpaths import regular_display
+    >>> from neurovis.core.object_displays import regular_display
     >>> display = regular_display("a", rows=1, cols=2, size_px=(2, 1), target_cell=0)
     >>> trial = ObjectTrial(display, "ann", [1, 0])
     >>> fitted = TokenBaseline("uniform_tokens").fit([trial])

@@ -7,12 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from neurovis.core.object_scanpaths import (
-    FloatArray,
-    IntArray,
-    ObjectTrial,
-    check_one_grid,
-)
+from neurovis.core.object_displays import FloatArray, IntArray
+from neurovis.core.object_scanpaths import ObjectTrial, check_one_grid
 
 
 @dataclass(frozen=True)

@@ -1,166 +1,29 @@
-"""Scanpaths over the objects of a display: the nouns, and what models of them can do.
+"""Scanpaths over the objects of a display: trials, and what models of them can do.
 
-A display is a grid of objects, numbered row by row from the top left, 0-based. A
-scanpath is the sequence of objects that were fixated. Its tokens are these numbers,
+A scanpath is the sequence of objects that were fixated. Its tokens are their numbers,
 then one that ends it: the number of objects.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from neurovis.core.checks import check_array, check_between
+from neurovis.core.checks import check_array
 from neurovis.core.files import sha256_json
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from neurovis.core.object_displays import (
+    Display,
+    FloatArray,
+    IntArray,
+    ObjectDisplay,
+)
 
 KNOWLEDGE = ("none", "recognition", "position")
 """What a model is told of the target: nothing, whether the fixated object is it, or
 where it is."""
-
-
-@dataclass(frozen=True)
-class ObjectDisplay:
-    """A grid of objects, one of which is searched for.
-
-    Parameters
-    ----------
-    stimulus_id : str
-        Identity of the display.
-    col_centres_px, row_centres_px : array-like of float, shape (cols,) and (rows,)
-        Where the centres of the objects lie, px from the top-left corner, growing.
-    width_px, height_px : float
-        Size of the display, px, > 0.
-    target_cell : int
-        Object that is searched for, 0..rows * cols - 1.
-
-    Raises
-    ------
-    ValueError
-        If the centres do not grow or the target is no object of the grid.
-
-    Examples
-    --------
-    >>> display = regular_display("a", rows=2, cols=3, size_px=(30, 10), target_cell=4)
-    >>> display.centres_px[4].tolist()
-    [15.0, 7.5]
-    """
-
-    stimulus_id: str
-    col_centres_px: FloatArray
-    row_centres_px: FloatArray
-    width_px: float
-    height_px: float
-    target_cell: int
-
-    def __post_init__(self) -> None:
-        for name in ("col_centres_px", "row_centres_px"):
-            centres = np.asarray(getattr(self, name), np.float64)
-            check_array(name, centres, shape=(None,), finite=True)
-            if not len(centres) or (np.diff(centres) <= 0).any():
-                raise ValueError(f"`{name}` must grow; got {centres.tolist()}.")
-            object.__setattr__(self, name, centres)
-        check_between("width_px", self.width_px, low=1e-6)
-        check_between("height_px", self.height_px, low=1e-6)
-        check_between("target_cell", self.target_cell, low=0, high=self.n_cells - 1)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.row_centres_px)
-
-    @property
-    def cols(self) -> int:
-        """Number of columns."""
-        return len(self.col_centres_px)
-
-    @property
-    def n_cells(self) -> int:
-        """Number of objects."""
-        return self.rows * self.cols
-
-    @cached_property
-    def centres_px(self) -> FloatArray:
-        """Centre of every object, x and y, shape (n_cells, 2)."""
-        x, y = np.meshgrid(self.col_centres_px, self.row_centres_px)
-        return np.column_stack([x.ravel(), y.ravel()])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over all that is known of the display."""
-        return sha256_json([getattr(self, f.name) for f in fields(self)])
-
-    def cells_at(self, x_px: ArrayLike, y_px: ArrayLike) -> IntArray:
-        """Return the object that is nearest to each position.
-
-        Parameters
-        ----------
-        x_px, y_px : array-like of float, shape (n,)
-            Positions, px, not NaN; outside the grid counts as its edge.
-
-        Returns
-        -------
-        ndarray of int64, shape (n,)
-            Objects.
-        """
-        row = _nearest(y_px, self.row_centres_px)
-        return row * self.cols + _nearest(x_px, self.col_centres_px)
-
-
-def _nearest(at: ArrayLike, centres: FloatArray) -> IntArray:
-    distance = np.abs(np.asarray(at, np.float64)[:, None] - centres)
-    return np.asarray(distance.argmin(axis=1), np.int64)
-
-
-def regular_display(
-    stimulus_id: str,
-    *,
-    rows: int,
-    cols: int,
-    size_px: tuple[float, float],
-    target_cell: int,
-) -> ObjectDisplay:
-    """Build a display that is divided into equal cells.
-
-    Parameters
-    ----------
-    stimulus_id : str
-        Identity of the display.
-    rows, cols : int
-        Grid, >= 1.
-    size_px : pair of float
-        Width and height, > 0.
-    target_cell : int
-        Object that is searched for.
-
-    Returns
-    -------
-    ObjectDisplay
-        Each object in the middle of its cell.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range.
-
-    Examples
-    --------
-    >>> regular_display("a", rows=1, cols=2, size_px=(4, 1), target_cell=0).cells_at(
-    ...     [1.9, 2.1], [0.5, 0.5]
-    ... ).tolist()
-    [0, 1]
-    """
-    check_between("rows", rows, low=1)
-    check_between("cols", cols, low=1)
-    width, height = size_px
-    x = (np.arange(cols) + 0.5) * width / cols
-    y = (np.arange(rows) + 0.5) * height / rows
-    return ObjectDisplay(stimulus_id, x, y, width, height, target_cell)
 
 
 @dataclass(frozen=True)
@@ -169,7 +32,7 @@ class ObjectTrial:
 
     Parameters
     ----------
-    display : ObjectDisplay
+    display : ObjectDisplay or FreeDisplay
         What was shown.
     subject : str
         Who looked.
@@ -184,7 +47,7 @@ class ObjectTrial:
         If a number is no object of the display, or the lengths differ.
     """
 
-    display: ObjectDisplay
+    display: Display
     subject: str
     cells: IntArray
     xy_px: FloatArray | None = None
@@ -253,7 +116,7 @@ def check_cells(name: str, cells: ArrayLike, n_cells: int) -> IntArray:
 
 
 def check_one_grid(
-    trials: Sequence[ObjectTrial], display: ObjectDisplay | None = None
+    trials: Sequence[ObjectTrial], display: Display | None = None
 ) -> tuple[int, int]:
     """Return the rows and columns that all displays share.
 
@@ -261,7 +124,7 @@ def check_one_grid(
     ----------
     trials : sequence of ObjectTrial
         Training data, at least one trial.
-    display : ObjectDisplay, optional
+    display : ObjectDisplay or FreeDisplay, optional
         One more display.
 
     Returns
@@ -272,14 +135,22 @@ def check_one_grid(
     Raises
     ------
     ValueError
-        If there is no trial, or the grids differ.
+        If there is no trial, a display is no grid, or the grids differ.
     """
     if not len(trials):
         raise ValueError("`training` is empty: at least one trial is needed.")
     displays = [trial.display for trial in trials]
     displays += [] if display is None else [display]
-    first = displays[0]
-    for other in displays:
+    grids: list[ObjectDisplay] = []
+    for each in displays:
+        if not isinstance(each, ObjectDisplay):
+            raise ValueError(
+                f"Displays must be grids here; {each.stimulus_id!r} has objects at "
+                "any place. Heuristics and measures in cells need a grid."
+            )
+        grids.append(each)
+    first = grids[0]
+    for other in grids:
         if (other.rows, other.cols) != (first.rows, first.cols):
             raise ValueError(
                 f"Displays must share one grid; {first.stimulus_id!r} has "
@@ -293,15 +164,13 @@ def check_one_grid(
 class FittedScanpathModel(Protocol):
     """A model that makes scanpaths."""
 
-    def sample(
-        self, display: ObjectDisplay, n_samples: int, seed: int = 0
-    ) -> list[IntArray]:
+    def sample(self, display: Any, n_samples: int, seed: int = 0) -> list[IntArray]:
         """Make scanpaths on a display.
 
         Parameters
         ----------
-        display : ObjectDisplay
-            A display of the grid that the model was fitted on.
+        display : ObjectDisplay or FreeDisplay
+            A display; heuristics need a grid as that they were fitted on.
         n_samples : int
             How many, >= 1.
         seed : int
@@ -318,14 +187,12 @@ class FittedScanpathModel(Protocol):
 class TokenModel(Protocol):
     """A fitted model that gives each next token a probability."""
 
-    def token_probabilities(
-        self, display: ObjectDisplay, cells: IntArray
-    ) -> FloatArray:
+    def token_probabilities(self, display: Any, cells: IntArray) -> FloatArray:
         """Give the distribution of each token of a scanpath after those before it.
 
         Parameters
         ----------
-        display : ObjectDisplay
+        display : ObjectDisplay or FreeDisplay
             What is looked at.
         cells : ndarray of int64, shape (n_fixations,)
             A scanpath.

@@ -21,13 +21,12 @@ from neurovis.adapters.object_tokens import (
     token_nats,
 )
 from neurovis.adapters.object_training import TrainingScanpaths
+from neurovis.core.object_displays import ObjectDisplay, regular_display
 from neurovis.core.object_scanpaths import (
     KNOWLEDGE,
     FittedScanpathModel,
-    ObjectDisplay,
     ObjectTrial,
     TokenModel,
-    regular_display,
 )
 
 COPIES = ("human_other_collage", "human_nearest_target")

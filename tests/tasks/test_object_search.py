@@ -12,7 +12,8 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from data_loaders.amazon_covers import lattice_centres, load_amazon_covers
 from neurovis.adapters.object_baselines import OBJECT_BASELINES, ObjectBaseline
 from neurovis.adapters.object_tokens import TOKEN_BASELINES, TokenBaseline
-from neurovis.core.object_scanpaths import ObjectTrial, regular_display
+from neurovis.core.object_displays import regular_display
+from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.core.rng import generator
 from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS, Score
 from tasks.object_predictions import predict_trials, score_samples
