@@ -40,6 +40,22 @@ class Folds(StrEnum):
     fold10 = "fold10"
     fold_target = "fold_target"
     observer = "observer"
+    trial = "trial"
+    published = "published"
+
+
+class Appearance(StrEnum):
+    """What displays of objects look like."""
+
+    none = "none"
+    synthetic = "synthetic"
+
+
+class TargetPosition(StrEnum):
+    """Whether a model of object search is told where the target is."""
+
+    none = "none"
+    true = "true"
 
 
 def say(text: str) -> None:
@@ -281,33 +297,58 @@ def run_free_viewing(
 @run_app.command("object-search")
 def run_object_search(
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the book covers.")
+        str | None,
+        typer.Option(help="Folder of the book covers, or the word simulated."),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for tables, figures, report.")
     ] = _out("object-search"),
     models: Annotated[
-        str | None, typer.Option(help="Heuristics, separated by commas [all].")
-    ] = None,
+        str,
+        typer.Option(
+            help="Separated by commas: baselines, single heuristics, oat, oat-small, "
+            "oat-tuned, oat-shipped; add -greedy to an oat for its likeliest path."
+        ),
+    ] = "baselines",
     folds: Annotated[
-        Folds, typer.Option(help="What is left out in turn.")
+        Folds,
+        typer.Option(help="What is left out in turn; trial and published LEAK."),
     ] = Folds.fold10,
+    splits: Annotated[
+        int | None, typer.Option(help="Use the first so many splits only.")
+    ] = None,
+    appearance: Annotated[
+        Appearance, typer.Option(help="What displays look like, for OAT.")
+    ] = Appearance.none,
+    target_position: Annotated[
+        TargetPosition, typer.Option(help="Whether OAT is told where the target is.")
+    ] = TargetPosition.none,
     samples: Annotated[
         int, typer.Option(help="Scanpaths per display of models that draw.")
     ] = 10,
+    epochs: Annotated[
+        int | None, typer.Option(help="The most epochs of training.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    device: Device = "auto",
 ) -> None:
-    """Compare heuristics with people who search shelves of objects."""
-    from tasks.object_search import MODELS
+    """Compare OAT and heuristics with people who search shelves of objects."""
     from tasks.object_search import run_object_search as run
+    from tasks.simulated_search import SimulatedSearch
 
+    source = _needed("object-search", data)
     run(
-        _needed("object-search", data),
+        SimulatedSearch(seed=seed) if source == "simulated" else source,
         out,
-        models=MODELS if models is None else split_names(models),
+        models=split_names(models),
         folds=folds.value,
+        n_splits=splits,
+        appearance=appearance.value,
+        target_position=target_position.value,
         n_samples=samples,
+        epochs=epochs,
         seed=seed,
+        device=device,
     )
     finish(out)
 

@@ -18,21 +18,13 @@ import pandas as pd
 
 from analysis.search_efficiency import BEHAVIOURS
 from data_loaders.gaze import GazeData
-from neurovis.adapters.object_baselines import OBJECT_BASELINES, ObjectBaseline
-from neurovis.adapters.object_tokens import (
-    TOKEN_BASELINES,
-    TokenBaseline,
-)
-from neurovis.core.checks import check_between, check_option, check_whole
+from neurovis.core.checks import check_between, check_whole
 from neurovis.core.files import write_table
 from neurovis.core.log import progress
-from neurovis.core.object_scanpaths import (
-    KNOWLEDGE,
-    ObjectScanpathModel,
-)
+from neurovis.core.object_scanpaths import ObjectScanpathModel
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, HUMAN_MODEL, Score
-from tasks.models import check_names
+from tasks.object_models import MODELS, object_models
 from tasks.object_predictions import (
     Predictions,
     long_table,
@@ -40,13 +32,18 @@ from tasks.object_predictions import (
     score_samples,
 )
 from tasks.object_search_data import (
-    FOLDS,
     ObjectSearchData,
-    load_object_search,
     object_search_data,
-    search_splits,
+    tested_trials,
     trials_fingerprint,
 )
+from tasks.object_search_extras import (
+    attention_table,
+    fold_values,
+    learning_curves,
+    statistics_table,
+)
+from tasks.object_search_inputs import Source, search_data, source_call, split_data
 from tasks.object_search_scores import (
     LEAVE_ONE_OUT,
     LEAVE_ONE_OUT_RAW,
@@ -62,48 +59,9 @@ from tasks.object_search_scores import (
 from tasks.runs import Run, begin_run, load_run, run_provenance, save_run
 
 TASK = "object-search"
-MODELS = (*OBJECT_BASELINES, *TOKEN_BASELINES)
 NAT_MEASURES = ("nats_per_token", "perplexity")
 
 _CLAIMS = (*PAIR_MEASURES, *BEHAVIOURS, *SEARCH_MEASURES)
-
-
-def object_models(
-    models: Sequence[ObjectScanpathModel | str],
-) -> list[ObjectScanpathModel]:
-    """Return models, those named by text built.
-
-    Parameters
-    ----------
-    models : sequence of ObjectScanpathModel or str
-        Models, or names of `MODELS`.
-
-    Returns
-    -------
-    list of ObjectScanpathModel
-        With distinct names.
-
-    Raises
-    ------
-    ValueError
-        If there is none, a name is unknown or stands for people, or two are equal.
-    """
-    built: list[ObjectScanpathModel] = []
-    for model in models:
-        if not isinstance(model, str):
-            built.append(model)
-            continue
-        check_option("models", model, MODELS)
-        of_tokens = model in TOKEN_BASELINES
-        built.append(TokenBaseline(model) if of_tokens else ObjectBaseline(model))
-    if not built:
-        raise ValueError("`models` is empty: name at least one.")
-    check_names(built)
-    for each in built:
-        if each.name in (LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW):
-            raise ValueError(f"A model cannot be called {each.name!r}: that is people.")
-        check_option(f"knows of {each.name}", each.knows, KNOWLEDGE)
-    return built
 
 
 def human_leave_one_out(gaze: GazeData, *, raw_positions: bool = False) -> pd.DataFrame:
@@ -136,14 +94,19 @@ def human_leave_one_out(gaze: GazeData, *, raw_positions: bool = False) -> pd.Da
 
 
 def run_object_search(
-    data_folder: str | Path,
+    data: Source,
     out: str | Path,
     *,
     models: Sequence[ObjectScanpathModel | str] = MODELS,
     seed: int = 0,
     n_samples: int = 10,
     folds: str = "fold10",
+    n_splits: int | None = None,
+    appearance: str = "none",
+    target_position: str = "none",
+    epochs: int | None = None,
     n_bootstrap: int = 1000,
+    device: str = "cpu",
 ) -> Score:
     """Run the experiment and leave tables in a folder.
 
@@ -151,24 +114,39 @@ def run_object_search(
 
     Parameters
     ----------
-    data_folder : str or Path
-        Folder of the data, see `data_loaders.amazon_covers.load_amazon_covers`.
+    data : str, Path or SimulatedSearch
+        Folder of the data, see `data_loaders.amazon_covers.load_amazon_covers`, or
+        a simulation that stands for people.
     out : str or Path
         Folder for ``scores.parquet`` (tidy), ``models.csv`` (one row per model, with
-        standard errors), ``tfp_curves.csv`` and ``curves.parquet`` (with intervals),
+        standard errors), ``folds.csv`` (per test set), ``statistics.csv`` (how each
+        moves and stops), ``tfp_curves.csv`` and ``curves.parquet`` (with intervals),
         ``trials.parquet`` (each model against each human trial),
-        ``fixations.parquet`` (scanpaths of models and people), ``provenance.json``
-        and the kept parts of the run.
+        ``fixations.parquet`` (scanpaths of models and people), ``learning.csv``,
+        ``attention.parquet``, ``provenance.json``, trained weights in ``fits`` and
+        the kept parts of the run.
     models : sequence of ObjectScanpathModel or str
-        Models, or names of `MODELS`; all of these by default.
+        Models, or names as `tasks.object_models.object_models` takes them; all
+        heuristics by default.
     seed : int, default 0
         Seed of fits, samples and bootstrap.
     n_samples : int, default 10
         Scanpaths per display of models whose samples differ.
-    folds : {"fold10", "fold_target", "observer"}
-        What is left out, see `tasks.object_search_data.search_splits`.
+    folds : {"fold10", "fold_target", "observer", "trial", "published"}
+        What is left out, see `tasks.object_search_data.search_splits`. The last two
+        LEAK, see `tasks.object_search_data.published_search`.
+    n_splits : int, optional
+        Use the first so many splits only; people are scored on the same trials.
+    appearance : {"none", "synthetic"}
+        Whether displays have generated covers.
+    target_position : {"none", "true"}
+        Whether OAT is told where the target is.
+    epochs : int, optional
+        The most epochs of training of OAT.
     n_bootstrap : int, default 1000
         Resamples of displays for standard errors.
+    device : str, default "cpu"
+        Where OAT is trained and run.
 
     Returns
     -------
@@ -187,17 +165,27 @@ def run_object_search(
     check_between("n_samples", n_samples, low=1)
     check_whole("n_bootstrap", n_bootstrap, low=0)
     check_whole("seed", seed, low=0)
-    check_option("folds", folds, FOLDS)
-    observers = object_models(models)
-    data = load_object_search(data_folder)
-    splits = search_splits(data, folds)
+    observers = object_models(
+        models,
+        appearance=appearance,
+        target_position=target_position,
+        folder=Path(out) / "fits",
+        device=device,
+        epochs=epochs,
+    )
+    everything, splits = split_data(
+        search_data(data, appearance), folds, n_splits=n_splits, seed=seed
+    )
     arguments = {
         "task": TASK,
         "models": [
             {"name": m.name, "knows": m.knows, **dict(m.identity)} for m in observers
         ],
-        "data": str(Path(data_folder).resolve()),
+        "data": source_call(data),
         "folds": folds,
+        "n_splits": n_splits,
+        "appearance": appearance,
+        "target_position": target_position,
         "n_samples": int(n_samples),
         "seed": seed,
         "n_bootstrap": int(n_bootstrap),
@@ -208,7 +196,7 @@ def run_object_search(
         predictions = {
             model.name: predict_trials(
                 model,
-                data,
+                everything,
                 splits,
                 n_samples=n_samples,
                 seed=seed,
@@ -217,20 +205,22 @@ def run_object_search(
             )
             for model in observers
         }
+    tested, tests = tested_trials(everything, splits)
     scores = {
-        LEAVE_ONE_OUT: leave_one_out_scores(data.trials),
-        LEAVE_ONE_OUT_RAW: leave_one_out_scores(data.trials, raw_positions=True),
+        LEAVE_ONE_OUT: leave_one_out_scores(tested.trials),
+        LEAVE_ONE_OUT_RAW: leave_one_out_scores(tested.trials, raw_positions=True),
     }
     for name, made in predictions.items():
         if len(made.samples):
-            scores[name] = score_samples(name, made.samples, data, splits)
-    fingerprint = trials_fingerprint(data.trials)
+            scores[name] = score_samples(name, made.samples, tested, tests)
+    tokens = {name: made.tokens for name, made in predictions.items()}
+    fingerprint = trials_fingerprint(tested.trials)
     rows, summaries = _score_table(
         scores,
-        {name: made.tokens for name, made in predictions.items()},
+        tokens,
         n_bootstrap=int(n_bootstrap),
         seed=seed,
-        stimuli=f"{data.name}:{fingerprint[:12]}",
+        stimuli=f"{tested.name}:{fingerprint[:12]}",
         condition=folds,
     )
     write_table(folder / "models.csv", _wide(summaries, observers, int(n_samples)))
@@ -238,12 +228,23 @@ def run_object_search(
     write_table(folder / "curves.parquet", curves)
     wide = curves.pivot_table(index="n", columns="model", values="value", sort=False)
     write_table(folder / "tfp_curves.csv", wide.reset_index())
+    write_table(
+        folder / "folds.csv",
+        fold_values(
+            tested, tests, scores, {n: p.tokens for n, p in predictions.items()}
+        ),
+    )
+    write_table(folder / "statistics.csv", statistics_table(tested, predictions))
+    learning = learning_curves(observers, everything, splits, seed)
+    write_table(folder / "learning.csv", learning)
+    seen = attention_table(observers, everything, splits, seed)
+    write_table(folder / "attention.parquet", seen)
     provenance = run_provenance(
         observers,
         arguments,
         fingerprints={"trials": fingerprint},
         notes=[
-            *data.notes,
+            *tested.notes,
             "Heuristics and token baselines learn from the validation fold too: they "
             "have nothing to validate.",
         ],
@@ -254,7 +255,7 @@ def run_object_search(
         folder,
         trials=pd.concat(trials, ignore_index=True),
         score=score,
-        fixations=_fixation_table(data, predictions),
+        fixations=_fixation_table(tested, predictions),
     )
     return score
 

@@ -5,7 +5,7 @@ split by trial would let a model see in training what it is tested on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,19 @@ from neurovis.core.checks import check_columns, check_option
 from neurovis.core.files import sha256_json
 from neurovis.core.object_displays import ObjectDisplay
 from neurovis.core.object_scanpaths import ObjectTrial
+from neurovis.core.rng import generator
 
 FOLDS = ("fold10", "fold_target", "observer")
 """Ten folds of displays; one target left out; one observer left out of ten folds."""
+PUBLISHED_FOLDS = ("trial", "published")
+"""Splits that leak, for comparison only, see `published_search`."""
+N_FOLDS = 10
+PUBLISHED_SHARES = (0.8, 0.1)
+LEAKAGE_NOTE = (
+    "THIS SPLIT LEAKS: trials were divided at random, so that displays, targets and, "
+    "with `published`, the very scanpaths of the test set are in the training set. "
+    "Nothing follows from these scores."
+)
 
 
 @dataclass(frozen=True)
@@ -226,6 +236,86 @@ def search_splits(data: ObjectSearchData, folds: str = "fold10") -> list[Split]:
                 check_no_leakage(data.trials, split, observers=who is not None)
                 splits.append(split)
     return splits
+
+
+def published_search(
+    data: ObjectSearchData, folds: str, seed: int = 0
+) -> tuple[ObjectSearchData, list[Split]]:
+    """Divide trials as the published evaluation of OAT did: WITH LEAKAGE.
+
+    For comparison with published numbers only. Trials are shuffled, 80 % are for
+    training, the next 10 % for validation, the last 10 % for the test. Trials on one
+    display thus fall on both sides: 99.97 % of test trials have their display in the
+    training set. With "published", moreover, one record per display stands for all
+    observers, that of the last observer, as in the published code: every scanpath of
+    the test set occurs word for word in the training set, the trials are those of one
+    person, and the agreement among observers is perfect by construction.
+
+    Parameters
+    ----------
+    data : ObjectSearchData
+        Trials.
+    folds : {"trial", "published"}
+        Trials as they are, or the last observer's for all.
+    seed : int, default 0
+        Seed of the shuffle; the published order of trials is not known.
+
+    Returns
+    -------
+    data : ObjectSearchData
+        The trials that were used, with a note that says so.
+    splits : list of Split
+        The one split.
+
+    Raises
+    ------
+    ValueError
+        If `folds` is unknown.
+    """
+    check_option("folds", folds, PUBLISHED_FOLDS)
+    trials = list(data.trials)
+    if folds == "published":
+        last = max({trial.subject for trial in trials})
+        subjects = sorted({trial.subject for trial in trials})
+        trials = [
+            ObjectTrial(trial.display, subject, trial.cells, trial.xy_px)
+            for trial in trials
+            if trial.subject == last
+            for subject in subjects
+        ]
+    order = generator(seed, "published split").permutation(len(trials))
+    ends = [round(sum(PUBLISHED_SHARES[:k]) * len(trials)) for k in (1, 2)]
+    training, validation, test = (np.sort(part) for part in np.split(order, ends))
+    notes = (*data.notes, LEAKAGE_NOTE)
+    changed = replace(data, trials=tuple(trials), notes=notes)
+    return changed, [Split(folds, training, validation, test)]
+
+
+def tested_trials(
+    data: ObjectSearchData, splits: Sequence[Split]
+) -> tuple[ObjectSearchData, list[Split]]:
+    """Keep the trials that some split tests: those that models have scores of.
+
+    Parameters
+    ----------
+    data : ObjectSearchData
+        Trials.
+    splits : sequence of Split
+        How they are divided.
+
+    Returns
+    -------
+    data : ObjectSearchData
+        The tested trials, in their order.
+    splits : list of Split
+        The same splits of these trials, with nothing but test sets.
+    """
+    tested = np.unique(np.concatenate([split.test for split in splits]))
+    kept = replace(data, trials=tuple(data.trials[i] for i in tested))
+    nothing = np.empty(0, np.intp)
+    return kept, [
+        Split(s.name, nothing, nothing, np.searchsorted(tested, s.test)) for s in splits
+    ]
 
 
 def check_no_leakage(

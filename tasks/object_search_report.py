@@ -14,7 +14,8 @@ from neurovis.core.files import check_writable_folder, read_table
 from neurovis.core.object_displays import Display
 from neurovis.core.object_scanpaths import KNOWLEDGE
 from neurovis.core.types import HUMAN_MODEL
-from tasks.object_search import MODELS, load_object_run
+from tasks.object_models import MODELS
+from tasks.object_search import load_object_run
 from tasks.object_search_data import load_object_search
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures

@@ -21,9 +21,9 @@ from neurovis.core.object_displays import (
     ObjectDisplay,
 )
 
-KNOWLEDGE = ("none", "recognition", "position")
-"""What a model is told of the target: nothing, whether the fixated object is it, or
-where it is."""
+KNOWLEDGE = ("none", "recognition", "appearance", "position")
+"""What a model is told of the target: nothing, whether the fixated object is it, what
+it and all objects look like, or where it is."""
 
 
 @dataclass(frozen=True)

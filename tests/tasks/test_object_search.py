@@ -16,12 +16,11 @@ from neurovis.core.object_displays import regular_display
 from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.core.rng import generator
 from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS, Score
+from tasks.object_models import MODELS, object_models
 from tasks.object_predictions import predict_trials, score_samples
 from tasks.object_search import (
-    MODELS,
     human_leave_one_out,
     load_object_run,
-    object_models,
     run_object_search,
 )
 from tasks.object_search_data import (
