@@ -1,10 +1,11 @@
 """Time decoding of OAT with kept keys and values against decoding without.
 
 Without, the decoder reads the whole scanpath anew for every fixation; all else is the
-same: displays are encoded once, scanpaths are decoded side by side, and those that
-ended leave. Weights are random, except that the end is foretold about as often as people
-end their scanpaths: 1 in 13 fixations, cut at 55. Both run in this process on the same
-threads, interleaved, with the same random numbers; CPU seconds, median of the repeats.
+same: displays are encoded once, scanpaths are decoded side by side in equal batches,
+and those that ended leave. Weights are random, except that the end is foretold about as
+often as people end their scanpaths: 1 in 13 fixations, cut at 55. Both run in this
+process on the same threads, interleaved, with the same random numbers; CPU seconds,
+median of the repeats.
 
     OMP_NUM_THREADS=1 python benchmarks/oat.py [--architecture published]
         [--displays 100] [--samples 100] [--repeats 3] [--seed 0]
@@ -138,7 +139,7 @@ def make_observer(architecture, displays, seed):
 def uncached(observer, displays, n_samples, seed):
     """Sample as `OAT.sample_displays` does, without keys and values being kept."""
     made = []
-    step = max(1, min(32, 4096 // n_samples))
+    step = max(1, min(32, 512 // n_samples))
     for first in range(0, len(displays), step):
         part = displays[first : first + step]
         with torch.inference_mode():

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from neurovis import __version__
+from neurovis.cli_fit import fit_app
 from neurovis.cli_run import Rendering, finish, run_app, say, split_names
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ weights_app = typer.Typer(
 )
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(run_app, name="run")
+app.add_typer(fit_app, name="fit")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 

@@ -14,7 +14,7 @@ from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.fitting.train import TrainSettings
 from tasks import oat_training
 from tasks.oat_looks import N_FEATURES, synthetic_looks
-from tasks.oat_training import OATRecipe, fit_oat
+from tasks.oat_training import OATRecipe, fit_oat, same_architecture
 
 OAT_MODELS = ("oat", "oat-small", "oat-tuned", "oat-shipped")
 """The published network; a small one; the same, starting from the shipped weights;
@@ -71,7 +71,9 @@ class OATModel:
         if self.recipe is None and self.start is None:
             raise ValueError(f"{self.name} needs a `recipe`, a `start`, or both.")
         loaded = self._loaded
-        if loaded is not None and loaded.network.config != self.config:
+        if loaded is not None and not same_architecture(
+            loaded.network.config, self.config
+        ):
             raise ValueError(
                 f"The weights {self.start} have another architecture than asked for: "
                 f"{loaded.network.config} instead of {self.config}."

@@ -363,9 +363,9 @@ def fit_oat(
     where = resolve(device)
     network = OATNetwork(config, seed)
     if start is not None:
-        if start.network.config != config:
+        if not same_architecture(start.network.config, config):
             raise ValueError(
-                "`start` has another architecture than `config`: "
+                "`start` has another architecture than `config` (dropout may differ): "
                 f"{start.network.config} instead of {config}."
             )
         network.load_state_dict(start.network.state_dict())
@@ -409,6 +409,22 @@ def fit_oat(
     )
     network.load_state_dict(done.state)
     return OAT(network.to(where), longest, name, tuple(notes)), done
+
+
+def same_architecture(one: OATConfig, other: OATConfig) -> bool:
+    """Tell whether weights of one network fit the other: all but dropout is equal.
+
+    Parameters
+    ----------
+    one, other : OATConfig
+        Architectures.
+
+    Returns
+    -------
+    bool
+        Whether they fit.
+    """
+    return replace(one, dropout=other.dropout) == other
 
 
 def _data_identity(

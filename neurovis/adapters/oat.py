@@ -13,8 +13,8 @@ objects may lie anywhere.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -50,8 +50,9 @@ from neurovis.core.rng import generator
 SHIPPED = ("shelf-searcher", "shelf-searcher-told")
 """Weights that come with the suite: small networks trained on simulated searchers. The
 second is told where the target is."""
-# Scanpaths that are decoded at once, and displays that are encoded at once.
-_AT_ONCE, _DISPLAYS_AT_ONCE = 4096, 32
+# Scanpaths that are decoded at once (a processor keeps that many in its caches), and
+# displays that are encoded at once.
+_AT_ONCE, _DISPLAYS_AT_ONCE = {"cpu": 512}, 32
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ class OAT:
         check_whole("seed", seed, low=0)
         check_between("temperature", temperature, low=1e-6)
         n_drawn = 1 if self.greedy else int(n_samples)
-        step = max(1, min(_DISPLAYS_AT_ONCE, _AT_ONCE // n_drawn))
+        step = _AT_ONCE.get(self._device.type, 4096) // n_drawn
+        step = max(1, min(_DISPLAYS_AT_ONCE, step))
         made: list[list[IntArray]] = []
         for first in range(0, len(displays), step):
             part = displays[first : first + step]
@@ -455,19 +457,15 @@ def load_oat(
     if str(weights) in SHIPPED:
         source = resources.files("neurovis.adapters") / f"oat_{weights}.safetensors"
         with resources.as_file(source) as path:
-            network, about = _read(path, sha256)
+            observer = _read(path, sha256)
     else:
-        network, about = _read(check_path("weights", weights), sha256)
-    return OAT(
-        network.to(where),
-        int(about["max_fixations"]),
-        label or name,
-        tuple(about["notes"]),
-        greedy=greedy,
-    )
+        observer = _read(check_path("weights", weights), sha256)
+    observer.network.to(where)
+    return replace(observer, name=label or name, greedy=greedy)
 
 
-def _read(path: Path, sha256: str | None) -> tuple[OATNetwork, Mapping[str, Any]]:
+def _read(path: Path, sha256: str | None) -> OAT:
+    check_option("suffix of weights", path.suffix, (".safetensors",))
     state = read_state_dict(path, sha256)
     with safetensors.safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get("oat")
@@ -477,23 +475,16 @@ def _read(path: Path, sha256: str | None) -> tuple[OATNetwork, Mapping[str, Any]
             "by `neurovis fit oat` or OAT.save."
         )
     try:
-        about = _parse(text)
+        about = json.loads(text)
         network = OATNetwork(OATConfig(**about["config"]))
+        notes = tuple(str(note) for note in about["notes"])
+        observer = OAT(network, about["max_fixations"], notes=notes)
     except (KeyError, TypeError, ValueError) as error:
         raise DataCorruptError(
-            f"{path} holds a description that is none of an OAT ({error}). Get the "
-            "file again."
+            f"{path} holds a description that is none of an OAT "
+            f"({type(error).__name__}: {error}). Get the file again."
         ) from error
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     check_state_dict(state, expected, str(path))
     network.load_state_dict({name: value.float() for name, value in state.items()})
-    return network, about
-
-
-def _parse(text: str) -> dict[str, Any]:
-    about = json.loads(text)
-    if not isinstance(about, dict) or not {"config", "max_fixations", "notes"} <= set(
-        about
-    ):
-        raise ValueError("config, max_fixations and notes are needed")
-    return about
+    return observer

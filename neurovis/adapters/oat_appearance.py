@@ -1,5 +1,6 @@
 """What OAT sees of objects: pictures, features of a network, or nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neurovis.adapters.oat_positions import ROW_NORM
-from neurovis.adapters.weights import read_state_dict
+from neurovis.adapters.weights import (
+    check_state_dict,
+    read_state_dict,
+    timm_state_dict,
+)
+from neurovis.core.checks import check_array, suggest
 from neurovis.core.device import in_batches, resolve
 from neurovis.core.object_displays import Display
 
@@ -153,8 +159,8 @@ def timm_features(
     name : str
         A model of timm.
     weights : str or Path, optional
-        A checkpoint with the weights of that model; by default those that timm
-        downloads.
+        A checkpoint with the weights of that model; by default the published ones,
+        which are downloaded once.
     device : str, default "cpu"
         Where to compute.
     batch_size : int, default 32
@@ -167,43 +173,42 @@ def timm_features(
 
     Raises
     ------
-    ValueError
-        If timm has no such model, or the weights do not fit.
+    TypeError, ValueError
+        If these are no pictures, timm has no such model, or the weights do not fit.
     FileNotFoundError, DataCorruptError
         If the weights are missing or damaged.
     """
-    import timm  # slow to import, needed here only
+    # Slow to import, and needed here only.
+    import timm
+    from timm.data.config import resolve_model_data_config
 
     where = resolve(device)
+    check_array("pictures", pictures, shape=(None, None, None, 3), dtype=np.uint8)
+    if pictures.size == 0:
+        raise ValueError(f"`pictures` is empty: shape {pictures.shape}.")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
-        raise ValueError(
-            f"`name` must be a model of timm; got {name!r}"
-            + (f". Did you mean one of {near}?" if near else ".")
-        )
-    network = timm.create_model(name, pretrained=weights is None, num_classes=0)
-    if weights is not None:
-        state = read_state_dict(weights)
-        missing, _ = network.load_state_dict(state, strict=False)
-        if missing:
-            raise ValueError(
-                f"{weights} lacks {len(missing)} tensors of {name}, such as "
-                f"{missing[0]!r}."
-            )
+        hint = suggest(name, timm.list_models())
+        raise ValueError(f"`name` must be a model of timm; got {name!r}.{hint}")
+    state = timm_state_dict(name) if weights is None else read_state_dict(weights)
+    network = timm.create_model(name, pretrained=False, num_classes=0)
+    # A classifier on top may be there, and is not needed.
+    needed = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    state = {key: value for key, value in state.items() if key in needed}
+    check_state_dict(state, needed, name if weights is None else str(weights))
+    network.load_state_dict(state)
     network = network.eval().to(where)
-    data = timm.data.resolve_model_data_config(network)
+    data = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     size = tuple(data["input_size"][1:])
     mean = torch.tensor(data["mean"], device=where)[:, None, None]
     std = torch.tensor(data["std"], device=where)[:, None, None]
 
-    def describe(some: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images = torch.from_numpy(np.ascontiguousarray(some)).to(where)
+    def describe(some: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        images = torch.from_numpy(np.stack(some)).to(where)
         images = images.permute(0, 3, 1, 2).float() / 255.0
         # Objects fill their pictures: they are scaled, not cropped.
         images = F.interpolate(images, size, mode="bicubic", antialias=True)
-        with torch.no_grad():
+        with torch.inference_mode():
             found = network((images.clamp(0, 1) - mean) / std)
-        return np.asarray(found.flatten(1).float().cpu())
+        return list(found.flatten(1).float().cpu().numpy())
 
-    parts = in_batches(describe, pictures, batch_size, device=where)  # type: ignore[arg-type, type-var]
-    return np.stack(parts)
+    return np.stack(in_batches(describe, list(pictures), batch_size, device=where))

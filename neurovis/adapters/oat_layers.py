@@ -70,7 +70,11 @@ class KeyCache:
         KeyCache
             A copy.
         """
-        return KeyCache(self.keys[rows], self.values[rows], self.length)
+        keys, values = (
+            self.keys.index_select(0, rows),
+            self.values.index_select(0, rows),
+        )
+        return KeyCache(keys, values, self.length)
 
 
 class Attention(nn.Module):

@@ -91,7 +91,9 @@ class OATConfig:
         check_option("target_position", self.target_position, TARGET_POSITIONS)
         for field in fields(self):
             if field.type in (int, "int") and field.name != "n_features":
-                check_whole(field.name, getattr(self, field.name), low=1)
+                # Row, column and flag need a number each.
+                low = 3 if field.name == "position_width" else 1
+                check_whole(field.name, getattr(self, field.name), low=low)
         needs = self.appearance == "features"
         check_whole("n_features", self.n_features, low=1 if needs else 0)
         check_between("dropout", self.dropout, low=0.0, high=0.99)
@@ -477,7 +479,7 @@ def small_config(**changes: str | int | float | bool) -> OATConfig:
     Returns
     -------
     OATConfig
-        Tokens of width 128, three layers each side.
+        Tokens of width 128, two layers of the encoder, three of the decoder.
 
     Examples
     --------
