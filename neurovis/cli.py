@@ -45,6 +45,13 @@ class Export(StrEnum):
     bids = "bids"
 
 
+class ShelfLayout(StrEnum):
+    """How objects stand on shelves."""
+
+    grid = "grid"
+    free = "free"
+
+
 @stimuli_app.command("search-asymmetry")
 def stimuli_search_asymmetry(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path(
@@ -152,6 +159,54 @@ def stimuli_search_slopes(
     _save_stimuli(stimuli, out, export, overwrite)
 
 
+@stimuli_app.command("shelves")
+def stimuli_shelves(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path(
+        "results/stimuli/shelves"
+    ),
+    shelves: Annotated[int, typer.Option(help="Shelves.")] = 20,
+    rows: Annotated[
+        str, typer.Option(help="Boards: a number, or the range LOW,HIGH.")
+    ] = "3,6",
+    cols: Annotated[
+        str, typer.Option(help="Objects on a board: a number, or LOW,HIGH.")
+    ] = "7,14",
+    targets: Annotated[
+        int, typer.Option(help="Objects searched for on each shelf.")
+    ] = 4,
+    products: Annotated[
+        int | None, typer.Option(help="Different products of a shelf [as needed].")
+    ] = None,
+    facings: Annotated[
+        str, typer.Option(help="Neighbours that show one product, or LOW,HIGH.")
+    ] = "1",
+    layout: Annotated[
+        ShelfLayout, typer.Option(help="Equal cells, or objects of varying size.")
+    ] = ShelfLayout.grid,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    export: Annotated[
+        list[Export] | None, typer.Option(help="Also write this form; repeatable.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace another set in the folder.")
+    ] = False,
+) -> None:
+    """Draw shelves of products, each searched for several of them in turn."""
+    from stimuli.shelf_displays import make_shelves
+
+    stimuli = make_shelves(
+        shelves,
+        rows=_range("rows", rows),
+        cols=_range("cols", cols),
+        targets_per_shelf=targets,
+        n_products=products,
+        facings=_range("facings", facings),
+        layout=layout.value,
+        seed=seed,
+    )
+    _save_stimuli(stimuli, out, export, overwrite)
+
+
 def _save_stimuli(
     stimuli: Any, out: Path, export: list[Export] | None, overwrite: bool
 ) -> None:
@@ -182,6 +237,13 @@ def _colour(name: str, text: str | None) -> int | tuple[int, int, int] | None:
             f"`{name}` must be a grey level 0..255 or #rrggbb; got {text!r}."
         ) from None
     return red, green, blue
+
+
+def _range(name: str, text: str) -> int | tuple[int, int]:
+    numbers = _numbers(name, text) or []
+    if len(numbers) not in (1, 2):
+        raise ValueError(f"`{name}` must be one number, or LOW,HIGH; got {text!r}.")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:

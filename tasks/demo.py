@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.models import ModelSpec
+from tasks.object_search import run_object_search
+from tasks.object_search_report import finish_object_search
 from tasks.search_asymmetry import run_search_asymmetry
 from tasks.search_asymmetry_report import finish_search_run
+from tasks.simulated_search import SimulatedSearch
 
 # Random weights of an eighth of the width: a picture of the machinery, not a claim.
 DEMO_WEIGHTS = "seeded:0/8"
@@ -31,4 +34,31 @@ def demo_search(out: Path) -> list[str]:
     return finish_search_run(out)
 
 
-DEMOS: dict[str, Callable[[Path], list[str]]] = {"search": demo_search}
+def demo_scanpaths(out: Path) -> list[str]:
+    """Object search: OAT as it comes, and heuristics, with simulated observers.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for tables, figures and the report.
+
+    Returns
+    -------
+    list of str
+        The main figures, and where the report lies.
+    """
+    run_object_search(
+        SimulatedSearch(n_shelves=20, targets_per_shelf=1, n_observers=4),
+        out,
+        models=("baselines", "oat-shipped", "oat-shipped-greedy"),
+        appearance="synthetic",
+        n_samples=5,
+        n_bootstrap=200,
+    )
+    return finish_object_search(out)
+
+
+DEMOS: dict[str, Callable[[Path], list[str]]] = {
+    "search": demo_search,
+    "scanpaths": demo_scanpaths,
+}

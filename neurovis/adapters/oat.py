@@ -36,7 +36,6 @@ from neurovis.adapters.oat_network import (
 )
 from neurovis.adapters.weights import (
     check_state_dict,
-    hash_state_dict,
     read_state_dict,
 )
 from neurovis.core.checks import check_between, check_option, check_path, check_whole
@@ -46,6 +45,7 @@ from neurovis.core.files import atomic_path, canonical_json
 from neurovis.core.object_displays import Display, FloatArray, IntArray
 from neurovis.core.object_scanpaths import ObjectTrial, check_cells
 from neurovis.core.rng import generator
+from neurovis.core.tensors import hash_state_dict
 
 SHIPPED = ("shelf-searcher", "shelf-searcher-told")
 """Weights that come with the suite: small networks trained on simulated searchers. The

@@ -20,12 +20,12 @@ from torch import Tensor
 from neurovis.adapters.trunks import INPUT_FORMATS, ConvLayer, Trunk
 from neurovis.adapters.weights import (
     check_state_dict,
-    hash_state_dict,
     hub_file,
     read_state_dict,
     timm_state_dict,
 )
 from neurovis.core.checks import check_option, check_path
+from neurovis.core.tensors import hash_state_dict
 
 VGG16_WIDTHS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 # Width and kernel of convolutions 1..15, by stage.

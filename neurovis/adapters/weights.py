@@ -4,9 +4,7 @@ This is the only module that may open files in Python's own object format, and i
 never lets them run code.
 """
 
-import hashlib
 import http.client
-import json
 import os
 import pickle
 import pickletools
@@ -235,39 +233,6 @@ def check_state_dict(
             f"{len(expected)} tensors are needed. They belong to another architecture, "
             "or their names carry a prefix such as 'module.' that must be removed."
         )
-
-
-def hash_state_dict(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, dtypes, shapes and values, sorted by name.
-
-    Order, device, memory layout and file format do not matter.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Named tensors.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> ones, zeros = torch.ones(2), torch.zeros(2)
-    >>> first = hash_state_dict({"a": ones, "b": zeros})
-    >>> first == hash_state_dict({"b": zeros, "a": ones})
-    True
-    """
-    sha = hashlib.sha256()
-    for name in sorted(state):
-        # A fresh copy: strided, conjugate and negative views become plain bytes.
-        tensor = state[name].detach().cpu().clone(memory_format=torch.contiguous_format)
-        head = [name, str(tensor.dtype), list(tensor.shape)]
-        sha.update(json.dumps(head).encode())
-        # bfloat16 has no NumPy form: hash raw bytes.
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
 
 
 # -------------------------------------------------------------- getting files

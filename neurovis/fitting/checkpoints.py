@@ -5,7 +5,6 @@ that is replaced atomically. At the end ``model.safetensors``, ``curves.csv`` an
 ``training.json`` take its place. Nothing in them depends on the clock or the machine.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from neurovis.core.files import (
     write_json,
     write_table,
 )
+from neurovis.core.tensors import hash_state_dict
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
@@ -55,36 +55,6 @@ def cpu_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: torch.empty(value.shape, dtype=value.dtype).copy_(value.detach())
         for name, value in state.items()
     }
-
-
-def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, dtypes, shapes and values, sorted by name.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Named tensors, on any device.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> ones, zeros = torch.ones(2), torch.zeros(2)
-    >>> first = hash_tensors({"a": ones, "b": zeros})
-    >>> first == hash_tensors({"b": zeros, "a": ones})
-    True
-    """
-    sha = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().clone(memory_format=torch.contiguous_format)
-        head = [name, str(tensor.dtype), list(tensor.shape)]
-        sha.update(json.dumps(head).encode())
-        # bfloat16 has no NumPy form: hash raw bytes.
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
 
 
 def check_same_run(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
@@ -133,7 +103,7 @@ def write_checkpoint(
     """
     text = canonical_json(meta)
     # Safetensors has no checksum of its own.
-    sums = {"json": sha256_bytes(text.encode()), "tensors": hash_tensors(tensors)}
+    sums = {"json": sha256_bytes(text.encode()), "tensors": hash_state_dict(tensors)}
     entry = canonical_json({"meta": text, "sha256": sums})
     with atomic_path(folder / CHECKPOINT) as part:
         save_file(dict(tensors), part, {_ENTRY: entry})
@@ -166,7 +136,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         with safetensors.safe_open(path, "pt") as file:
             entry = json.loads(file.metadata()[_ENTRY])
         text, sums = entry["meta"], entry["sha256"]
-        found = {"json": sha256_bytes(text.encode()), "tensors": hash_tensors(tensors)}
+        found = {
+            "json": sha256_bytes(text.encode()),
+            "tensors": hash_state_dict(tensors),
+        }
         if found != sums:
             raise ValueError("its checksum differs")
         meta: dict[str, Any] = json.loads(text)

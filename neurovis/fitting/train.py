@@ -23,10 +23,10 @@ from neurovis.core.files import check_writable_folder, plain
 from neurovis.core.log import progress
 from neurovis.core.rng import torch_generator
 from neurovis.core.store import lock
+from neurovis.core.tensors import hash_state_dict
 from neurovis.fitting.checkpoints import (
     check_same_run,
     cpu_state,
-    hash_tensors,
     read_checkpoint,
     read_result,
     write_checkpoint,
@@ -161,7 +161,7 @@ def train(
         "identity": plain(identity or {}),
         "settings": _result_settings(settings),
         "seed": int(seed),
-        "initial_weights": hash_tensors(module.state_dict()),
+        "initial_weights": hash_state_dict(module.state_dict()),
     }
 
     def start() -> _Run:

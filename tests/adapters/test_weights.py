@@ -25,12 +25,12 @@ from neurovis.adapters.weights import (
     VGG16_LAYERS,
     check_state_dict,
     convert_keras_h5,
-    hash_state_dict,
     hub_file,
     read_state_dict,
     timm_state_dict,
 )
 from neurovis.core.errors import DataCorruptError
+from neurovis.core.tensors import hash_state_dict
 
 STATE = {
     "conv.weight": torch.arange(24.0).reshape(2, 3, 2, 2),
