@@ -10,26 +10,49 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from analysis.plots_training import plot_learning_curves
 from neurovis.adapters.oat import OAT, load_oat, shipped_name
-from neurovis.adapters.oat_network import published_config, small_config
-from neurovis.core.checks import check_option, check_whole
-from neurovis.core.files import atomic_path, write_json
+from neurovis.adapters.oat_network import (
+    TARGET_POSITIONS,
+    published_config,
+    small_config,
+)
+from neurovis.core.checks import check_option, check_path, check_whole
+from neurovis.core.device import resolve
+from neurovis.core.files import atomic_path, sha256_file, write_json
 from neurovis.core.provenance import collect
 from neurovis.fitting.train import Training
 from tasks.oat_looks import N_FEATURES, synthetic_looks
 from tasks.oat_model import published_recipe, tuned_recipe
 from tasks.oat_pretraining import Curriculum, pretrain_oat
-from tasks.oat_training import OATRecipe, fit_oat
+from tasks.oat_training import OATRecipe, check_start, fit_oat
 from tasks.object_search_data import trials_fingerprint
-from tasks.object_search_inputs import Source, search_data, source_call, split_data
+from tasks.object_search_inputs import (
+    APPEARANCES,
+    Source,
+    search_data,
+    source_call,
+    split_data,
+)
 from tasks.report_parts import figure_of
 from tasks.runs import begin_run
 
 SIZES = ("small", "published")
 STARTS = ("none", "shipped")
 WEIGHTS_FILE = "oat.safetensors"
+# What cannot be chosen without data.
+_FIXED: dict[str, Any] = {
+    "size": "small",
+    "start": "none",
+    "appearance": "synthetic",
+    "fold": 0,
+    "learning_rate": None,
+    "mirrors": [],
+    "precision": "float32",
+    "accumulate": 1,
+}
 
 
 def fit_oat_observer(
@@ -94,13 +117,24 @@ def fit_oat_observer(
 
     Raises
     ------
-    ValueError
-        If an argument is wrong, or `out` holds another training.
+    TypeError, ValueError
+        If an argument is wrong, or cannot be chosen without `data`, or `out` holds
+        another training.
     FileNotFoundError, DataCorruptError
         If data or weights are missing or damaged.
+    PermissionError, NotADirectoryError
+        If `out` cannot be written.
     """
     check_option("size", size, SIZES)
+    check_option("appearance", appearance, APPEARANCES)
+    check_option("target_position", target_position, TARGET_POSITIONS)
     check_whole("seed", seed, low=0)
+    check_whole("fold", fold, low=0)
+    if epochs is not None:
+        check_whole("epochs", epochs, low=1)
+    where = resolve(device)
+    if str(start) not in STARTS:
+        start = check_path("start", start).resolve()
     arguments: dict[str, Any] = {
         "task": "fit-oat",
         "data": None if data is None else source_call(data),
@@ -120,11 +154,11 @@ def fit_oat_observer(
     changes |= {} if epochs is None else {"max_epochs": epochs}
     changes |= {} if learning_rate is None else {"learning_rate": learning_rate}
     if data is None:
-        if size != "small" or str(start) != "none" or appearance != "synthetic":
+        changed = [k for k, value in _FIXED.items() if arguments[k] != value]
+        if changed:
             raise ValueError(
-                "Without `data` the small network is trained from the beginning, with "
-                "synthetic appearance: leave out `size`, `start` and `appearance`, or "
-                "give data."
+                "Without `data` the small network is trained on simulated searchers as "
+                f"the shipped weights were: leave out `{changed[0]}`, or give data."
             )
         folder = begin_run(out, arguments)
         plan = Curriculum() if epochs is None else _shorter(epochs)
@@ -135,7 +169,7 @@ def fit_oat_observer(
             seed=seed,
             device=device,
         )
-        return _keep(folder, observer, done, arguments, {}, device)
+        return _keep(folder, observer, done, arguments, {}, where)
     everything, splits = split_data(search_data(data, appearance), "fold10", seed=seed)
     check_whole("fold", fold, low=0, high=len(splits) - 1)
     parts = [
@@ -152,13 +186,16 @@ def fit_oat_observer(
     recipe: OATRecipe = tuned_recipe(**changes)
     if size == "published":
         recipe = published_recipe(monitor="nats", **changes)
+    recipe = replace(recipe, mirrors=tuple(mirrors))
     began = _start(start, target_position)
+    if began is not None:
+        check_start(began, config)
     folder = begin_run(out, arguments)
     observer, done = fit_oat(
         parts[0],
         parts[1],
         config=config,
-        recipe=replace(recipe, mirrors=tuple(mirrors)),
+        recipe=recipe,
         seed=seed,
         start=began,
         looks=synthetic_looks(0) if dressed else None,
@@ -174,11 +211,10 @@ def fit_oat_observer(
     hashes = dict(
         zip(("training", "validation"), map(trials_fingerprint, parts), strict=True)
     )
-    return _keep(folder, observer, done, arguments, hashes, device)
+    return _keep(folder, observer, done, arguments, hashes, where)
 
 
 def _shorter(epochs: int) -> Curriculum:
-    check_whole("epochs", epochs, low=1)
     plan = Curriculum()
     return replace(
         plan, n_epochs=epochs, n_small=round(epochs * plan.n_small / plan.n_epochs)
@@ -198,7 +234,7 @@ def _keep(
     done: Training,
     arguments: dict[str, Any],
     fingerprints: dict[str, str],
-    device: str,
+    device: torch.device,
 ) -> OAT:
     observer.save(folder / WEIGHTS_FILE)
     curves: pd.DataFrame = done.curves
@@ -220,6 +256,7 @@ def _keep(
         {
             "model": "OAT",
             "weights": WEIGHTS_FILE,
+            "sha256": sha256_file(folder / WEIGHTS_FILE),
             "identity": observer.identity,
             "knows": observer.knows,
             "best_epoch": done.best_epoch,

@@ -35,6 +35,11 @@ def synthetic_looks(seed: int, n: int = N_LOOKS) -> NDArray[np.float32]:
     -------
     ndarray of float32, shape (n, 120)
         See `stimuli.shelf_covers.cover_features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is none.
     """
     return _features([f"training cover {k}" for k in range(n)], seed)
 
@@ -55,6 +60,11 @@ def dress_displays(data: ObjectSearchData, seed: int = 0) -> ObjectSearchData:
         The same trials; each display has features of one cover per object, drawn by
         display and object, and at the target the cover of its `fold_target`. None of
         these covers is among `synthetic_looks`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is none.
     """
     target_of: Mapping[str, int] = dict(
         zip(data.displays["stimulus_id"], data.displays["fold_target"], strict=True)

@@ -8,19 +8,21 @@ from typing import Any
 
 from neurovis.adapters.oat import OAT, knowledge, load_oat, shipped_name
 from neurovis.adapters.oat_network import OATConfig, published_config, small_config
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.files import sha256_file, sha256_json
 from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.fitting.train import TrainSettings
 from tasks import oat_training
 from tasks.oat_looks import N_FEATURES, synthetic_looks
-from tasks.oat_training import OATRecipe, fit_oat, same_architecture
+from tasks.oat_training import OATRecipe, check_start, fit_oat
 
 OAT_MODELS = ("oat", "oat-small", "oat-tuned", "oat-shipped")
 """The published network; a small one; the same, starting from the shipped weights;
 these weights as they are."""
 GREEDY = "-greedy"
 """Ending of the names of models that take the most probable token always."""
+# Read once: what a model is must not change while it runs.
+_CODE = sha256_file(oat_training.__file__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class OATModel:
     ValueError
         If there is neither a recipe nor a start, or the start has another
         architecture.
+    FileNotFoundError, DataCorruptError
+        If the weights to start from are missing or damaged.
     """
 
     name: str
@@ -70,14 +74,8 @@ class OATModel:
     def __post_init__(self) -> None:
         if self.recipe is None and self.start is None:
             raise ValueError(f"{self.name} needs a `recipe`, a `start`, or both.")
-        loaded = self._loaded
-        if loaded is not None and not same_architecture(
-            loaded.network.config, self.config
-        ):
-            raise ValueError(
-                f"The weights {self.start} have another architecture than asked for: "
-                f"{loaded.network.config} instead of {self.config}."
-            )
+        if self._loaded is not None:
+            check_start(self._loaded, self.config)
 
     @cached_property
     def _loaded(self) -> OAT | None:
@@ -103,7 +101,7 @@ class OATModel:
             "recipe": None if self.recipe is None else asdict(self.recipe),
             "start": None if start is None else start.identity,
             "looks_seed": self.looks_seed,
-            "code": sha256_file(oat_training.__file__),
+            "code": _CODE,
         }
 
     @property
@@ -137,7 +135,9 @@ class OATModel:
         Raises
         ------
         ValueError
-            If a display does not suit the network.
+            If there is no training trial, or a display does not suit the network.
+        DataCorruptError
+            If the folder of this fit is damaged.
         """
         if self.recipe is None:
             assert self._loaded is not None
@@ -195,7 +195,9 @@ class OATModel:
 
 def _ordered(trials: Sequence[ObjectTrial]) -> list[ObjectTrial]:
     """Sort trials: the order of the data must not matter."""
-    return sorted(trials, key=lambda t: (t.display.stimulus_id, t.subject))
+    return sorted(
+        trials, key=lambda t: (t.display.stimulus_id, t.subject, t.fingerprint)
+    )
 
 
 def published_recipe(**changes: Any) -> OATRecipe:
@@ -214,6 +216,11 @@ def published_recipe(**changes: Any) -> OATRecipe:
     -------
     OATRecipe
         The recipe.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is unknown or its value out of range.
     """
     settings = TrainSettings(
         max_epochs=500,
@@ -241,6 +248,11 @@ def tuned_recipe(**changes: Any) -> OATRecipe:
     -------
     OATRecipe
         The recipe.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is unknown or its value out of range.
     """
     settings = TrainSettings(
         monitor="nats",
@@ -289,9 +301,12 @@ def oat_model(
 
     Raises
     ------
-    ValueError
-        If a name is unknown, or shipped weights are asked for without appearance.
+    TypeError, ValueError
+        If a name is unknown, a number is out of range, or shipped weights are asked
+        for without appearance.
     """
+    if epochs is not None:
+        check_whole("epochs", epochs, low=1)
     base = name.removesuffix(GREEDY)
     check_option("models", base, OAT_MODELS)
     check_option("appearance", appearance, ("synthetic", "none"))

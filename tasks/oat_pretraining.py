@@ -82,6 +82,11 @@ def searcher_trials(
     -------
     list of ObjectTrial
         On displays without appearance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is none.
     """
     small = epoch < curriculum.n_small
     displays = _displays(f"e{epoch}", curriculum.n_displays, small=small, seed=seed)
@@ -122,6 +127,13 @@ def pretrain_oat(
         covers and searchers of their own.
     training : Training
         How it went.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown, the seed is none, or `folder` holds another training.
+    DataCorruptError
+        If a file of `folder` is damaged.
     """
     plan = curriculum or Curriculum()
     check_whole("seed", seed, low=0)

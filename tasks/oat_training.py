@@ -21,6 +21,7 @@ from neurovis.adapters.oat_network import (
 )
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import resolve
+from neurovis.core.files import sha256_bytes
 from neurovis.core.object_displays import Display, ObjectDisplay
 from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.core.rng import generator
@@ -110,7 +111,8 @@ def token_loss(module: nn.Module, batch: OATBatch) -> tuple[Tensor, float]:
     Returns
     -------
     loss : Tensor, shape ()
-        Sum of cross entropies, nats.
+        Sum of cross entropies, nats. Unlike `OAT.log_likelihood`, padding, and the
+        end as the first token, keep their share of probability.
     n_tokens : float
         How many.
     """
@@ -144,6 +146,11 @@ class OATBatches(Sequence[OATBatch]):
     looks : ndarray of float32, shape (n, n_features), optional
         Features of objects from which every display of every batch draws anew,
         instead of its own.
+
+    Raises
+    ------
+    ValueError
+        If there is no trial, or displays that are no grids are to be mirrored.
     """
 
     def __init__(
@@ -156,6 +163,11 @@ class OATBatches(Sequence[OATBatch]):
         epoch: int,
         looks: FloatArray | None = None,
     ) -> None:
+        if not len(trials):
+            raise ValueError(f"Epoch {epoch} has no trial: at least one is needed.")
+        if recipe.mirrors:
+            for trial in trials:
+                _check_grid(trial.display)
         self.trials, self.config, self.recipe = trials, config, recipe
         self.key = seed, "OAT batches", epoch
         self.looks = looks
@@ -226,6 +238,11 @@ def make_batch(
     -------
     OATBatch
         On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If a display does not suit the network.
     """
     place = {name: row for row, name in enumerate(displays)}
     cells = pad_cells([t.cells for t in trials])
@@ -269,12 +286,7 @@ def mirror(trial: ObjectTrial, axes: Sequence[str]) -> ObjectTrial:
     """
     if not axes:
         return trial
-    display = trial.display
-    if not isinstance(display, ObjectDisplay):
-        raise ValueError(
-            f"Only grids can be mirrored; {display.stimulus_id!r} has objects at any "
-            "place. Train without `mirrors`."
-        )
+    display = _check_grid(trial.display)
     cells = np.arange(display.n_cells).reshape(display.rows, display.cols)
     x, y = display.col_centres_px, display.row_centres_px
     xy = np.asarray(trial.xy_px).copy()
@@ -296,6 +308,15 @@ def mirror(trial: ObjectTrial, axes: Sequence[str]) -> ObjectTrial:
         appearance=None if looks is None else looks[old],
     )
     return ObjectTrial(moved, trial.subject, new[trial.cells], xy)
+
+
+def _check_grid(display: Display) -> ObjectDisplay:
+    if not isinstance(display, ObjectDisplay):
+        raise ValueError(
+            f"Only grids can be mirrored; {display.stimulus_id!r} has objects at any "
+            "place. Train without `mirrors`."
+        )
+    return display
 
 
 def fit_oat(
@@ -337,7 +358,8 @@ def fit_oat(
         Where scanpaths of the model are cut; by default the longest of `training`,
         which then is no callable.
     identity : mapping, optional
-        What the training data are, for resuming; by default their hash.
+        What the training data are, for resuming; by default their hash. With it
+        `training`, `validation` and `looks` must be functions of it.
     folder : str or Path, optional
         Where checkpoints, weights and curves go; with it a run that was killed
         resumes.
@@ -358,16 +380,15 @@ def fit_oat(
     Raises
     ------
     ValueError
-        If data, architecture and start do not fit together.
+        If data, architecture and start do not fit together, or `folder` holds
+        another training.
+    DataCorruptError
+        If a file of `folder` is damaged.
     """
     where = resolve(device)
     network = OATNetwork(config, seed)
     if start is not None:
-        if not same_architecture(start.network.config, config):
-            raise ValueError(
-                "`start` has another architecture than `config` (dropout may differ): "
-                f"{start.network.config} instead of {config}."
-            )
+        check_start(start, config)
         network.load_state_dict(start.network.state_dict())
     trials_of = training if callable(training) else lambda epoch: training
     if not callable(training):
@@ -375,10 +396,13 @@ def fit_oat(
             raise ValueError("`training` is empty: at least one trial is needed.")
         longest = longest or max(len(t.cells) for t in training)
     check_whole("longest", longest, low=1)
+    if not callable(training) and looks is None:
+        _check_displays(training, config)
+    _check_displays(validation, config)
     known = {
         "config": asdict(config),
         "recipe": {k: v for k, v in asdict(recipe).items() if k != "settings"},
-        "data": dict(identity or _data_identity(training, validation)),
+        "data": dict(identity or _data_identity(training, validation, looks)),
     }
 
     def batches(epoch: int) -> OATBatches:
@@ -411,30 +435,42 @@ def fit_oat(
     return OAT(network.to(where), longest, name, tuple(notes)), done
 
 
-def same_architecture(one: OATConfig, other: OATConfig) -> bool:
-    """Tell whether weights of one network fit the other: all but dropout is equal.
+def check_start(start: OAT, config: OATConfig) -> None:
+    """Raise if a network cannot start from the weights of another one.
 
     Parameters
     ----------
-    one, other : OATConfig
-        Architectures.
+    start : OAT
+        Has the weights.
+    config : OATConfig
+        Architecture of the network.
 
-    Returns
-    -------
-    bool
-        Whether they fit.
+    Raises
+    ------
+    ValueError
+        If more than dropout differs.
     """
-    return replace(one, dropout=other.dropout) == other
+    if replace(start.network.config, dropout=config.dropout) != config:
+        raise ValueError(
+            "`start` has another architecture than `config` (dropout may differ): "
+            f"{start.network.config} instead of {config}."
+        )
+
+
+def _check_displays(trials: Sequence[ObjectTrial], config: OATConfig) -> None:
+    for display in {t.display.fingerprint: t.display for t in trials}.values():
+        object_batch([display], config)
 
 
 def _data_identity(
-    training: Scanpaths, validation: Sequence[ObjectTrial]
+    training: Scanpaths, validation: Sequence[ObjectTrial], looks: FloatArray | None
 ) -> dict[str, Any]:
     if callable(training):
         raise ValueError("`identity` is needed when `training` is a function.")
     return {
         "training": [trial.fingerprint for trial in training],
         "validation": [trial.fingerprint for trial in validation],
+        "looks": None if looks is None else sha256_bytes(looks.tobytes()),
     }
 
 

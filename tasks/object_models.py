@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from neurovis.adapters.oat_network import TARGET_POSITIONS
 from neurovis.adapters.object_baselines import OBJECT_BASELINES, ObjectBaseline
 from neurovis.adapters.object_tokens import TOKEN_BASELINES, TokenBaseline
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
+from neurovis.core.device import resolve
 from neurovis.core.object_scanpaths import KNOWLEDGE, ObjectScanpathModel
 from tasks.models import check_names
 from tasks.oat_model import GREEDY, OAT_MODELS, oat_model
+from tasks.object_search_inputs import APPEARANCES
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 
 MODELS = (*OBJECT_BASELINES, *TOKEN_BASELINES)
@@ -51,9 +54,15 @@ def object_models(
 
     Raises
     ------
-    ValueError
-        If there is none, a name is unknown or stands for people, or two are equal.
+    TypeError, ValueError
+        If there is none, a name is unknown or stands for people, two are equal, or an
+        option is out of range; without OAT too.
     """
+    check_option("appearance", appearance, APPEARANCES)
+    check_option("target_position", target_position, TARGET_POSITIONS)
+    resolve(device)
+    if epochs is not None:
+        check_whole("epochs", epochs, low=1)
     built: list[ObjectScanpathModel] = []
     for model in models:
         if not isinstance(model, str):

@@ -270,7 +270,7 @@ def published_search(
     Raises
     ------
     ValueError
-        If `folds` is unknown.
+        If `folds` is unknown, or there are too few trials to divide.
     """
     check_option("folds", folds, PUBLISHED_FOLDS)
     trials = list(data.trials)
@@ -286,6 +286,11 @@ def published_search(
     order = generator(seed, "published split").permutation(len(trials))
     ends = [round(sum(PUBLISHED_SHARES[:k]) * len(trials)) for k in (1, 2)]
     training, validation, test = (np.sort(part) for part in np.split(order, ends))
+    if not len(validation) or not len(test):
+        raise ValueError(
+            f"{len(trials)} trials are too few for folds={folds!r}: a tenth of them is "
+            "for the test, a tenth for validation."
+        )
     notes = (*data.notes, LEAKAGE_NOTE)
     changed = replace(data, trials=tuple(trials), notes=notes)
     return changed, [Split(folds, training, validation, test)]
@@ -345,7 +350,7 @@ def check_no_leakage(
     if not sets["training"] and not sets["validation"]:
         raise ValueError(
             f"Split {split.name!r} leaves nothing to learn from: more than one fold "
-            "is needed."
+            "is needed, and more than one observer to leave one out."
         )
     for one, other in (
         ("training", "test"),

@@ -1,8 +1,6 @@
 """The figures of an object-search run: curves, scores, folds, training, displays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -14,132 +12,24 @@ from analysis.plots_gaze import colours_of, plot_curves, plot_scores
 from analysis.plots_objects import plot_attention_steps, plot_object_scanpaths
 from analysis.plots_training import plot_learning_curves
 from analysis.report import ReportFigure
-from neurovis.core.checks import check_path
-from neurovis.core.files import read_table
-from neurovis.core.object_displays import Display
 from neurovis.core.object_scanpaths import KNOWLEDGE
 from neurovis.core.types import HUMAN_MODEL
-from stimuli.shelf_displays import draw_shelf, make_shelves
-from tasks.object_models import MODELS
-from tasks.object_search_data import ObjectSearchData
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
+from tasks.object_search_tables import SHOWN, TOLD, ObjectRun
 from tasks.report_parts import NamedFigure, axes_grid, figure_of
-from tasks.runs import Run
-from tasks.simulated_search import SimulatedSearch
 
-TOLD = {
-    "none": "nothing of the target",
-    "recognition": "whether the fixated object is the target",
-    "appearance": "what the target and all objects look like",
-    "position": "where the target is",
-}
-"""`KNOWLEDGE` in words."""
 MEASURES = {
     "SS": "Sequence score",
     "ScanMatch": "ScanMatch",
     "nats_per_token": "Nats per token (less is better)",
 }
 """Measures that have figures, as they stand on axes."""
-SHOWN = ("human_nearest_target", "nearest_unvisited_oracle_stop", "saccade_markov")
-"""Heuristics that are worth a look beside models of one's own."""
 NATS_TO_BEAT = ("displacement_tokens", "displacement_jump_tokens")
 N_DISPLAYS, N_PEOPLE, N_MODELS = 3, 2, 4
 _N_ATTENTIVE, _N_ATTENDED = 2, 2
 _STEPS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class ObjectRun:
-    """A finished run with what its figures need.
-
-    Parameters
-    ----------
-    run : Run
-        Its tables.
-    models : DataFrame
-        ``models.csv``: one row per model.
-    data : ObjectSearchData
-        All trials that it was made from.
-    simulation : SimulatedSearch, optional
-        Where they come from, if not from people.
-    """
-
-    run: Run
-    models: pd.DataFrame
-    data: ObjectSearchData
-    simulation: SimulatedSearch | None = None
-
-    @property
-    def who(self) -> str:
-        """Whom models are compared with."""
-        return "people" if self.simulation is None else "simulated observers"
-
-    @property
-    def one(self) -> str:
-        """One of them."""
-        return "person" if self.simulation is None else "simulated observer"
-
-    @property
-    def own(self) -> list[str]:
-        """Models that are no baselines, in their order."""
-        people = (LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW)
-        return [n for n in self.models["baseline"] if n not in (*MODELS, *people)]
-
-    @cached_property
-    def displays(self) -> dict[str, Display]:
-        """Displays by name."""
-        return {t.display.stimulus_id: t.display for t in self.data.trials}
-
-    @cached_property
-    def _shelves(self) -> pd.DataFrame | None:
-        made = self.simulation
-        if made is None:
-            return None
-        stimuli = make_shelves(
-            made.n_shelves,
-            rows=made.rows,
-            cols=made.cols,
-            targets_per_shelf=made.targets_per_shelf,
-            seed=made.seed,
-        )
-        return stimuli.table.set_index("stimulus_id", drop=False)
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Read one of the tables of the run.
-
-        Parameters
-        ----------
-        name : str
-            File in its folder.
-
-        Returns
-        -------
-        DataFrame
-            Its content.
-
-        Raises
-        ------
-        FileNotFoundError
-            If it is gone.
-        """
-        return read_table(check_path(name, self.run.folder / name))
-
-    def picture(self, stimulus: str) -> NDArray[np.uint8] | None:
-        """Return a display as it is seen.
-
-        Parameters
-        ----------
-        stimulus : str
-            Name of the display.
-
-        Returns
-        -------
-        ndarray of uint8, shape (H, W, 3), or None
-            The generated shelf; None where pictures are not part of the data.
-        """
-        if self._shelves is None:
-            return None
-        return draw_shelf(self._shelves.loc[stimulus])
+# Vivid covers would hide scanpaths: share of white over them.
+_PALE = 0.6
 
 
 def curve_figures(made: ObjectRun) -> list[NamedFigure]:
@@ -167,7 +57,7 @@ def curve_figures(made: ObjectRun) -> list[NamedFigure]:
             x="n",
             xlabel="Fixation",
             ylabel="Target fixated by then",
-            labels={HUMAN_MODEL: made.who},
+            labels={name: made.label(name) for name in (HUMAN_MODEL, *names)},
             title=f"Told {TOLD[knows]}",
         )
         axes.set_ylim(0, 1.02)
@@ -175,7 +65,7 @@ def curve_figures(made: ObjectRun) -> list[NamedFigure]:
             figure_of(axes),
             alt=f"Target fixation probability of models told {TOLD[knows]}",
             caption=f"Models that are told {TOLD[knows]}, and {made.who}. Bands are "
-            "95 % intervals over displays.",
+            "95\u00a0% intervals over displays.",
         )
         figures.append((f"curves_{knows}", item))
     return figures
@@ -203,22 +93,19 @@ def score_figures(made: ObjectRun) -> list[NamedFigure]:
             rows,
             metric=metric,
             label=name,
-            labels={HUMAN_MODEL: made.who},
+            labels={name: made.label(name) for name in rows["model"]},
             ceiling_text=f"{made.who}, leave one out",
         )
         if metric == "nats_per_token":
             axes.invert_yaxis()  # the best on top, as for the others
         short = name.split(" (")[0]
         alone = metric in ("SS", "ScanMatch")
+        compared = "are compared with each other" if alone else "give no probabilities"
         item = ReportFigure(
             figure_of(axes),
             alt=f"{short} of models" + (f" and {made.who}" if alone else ""),
-            caption=f"{short}, with 95 % intervals over displays, the best on top. "
-            + (
-                f"{made.who.capitalize()} are compared with each other."
-                if alone
-                else f"{made.who.capitalize()} give no probabilities."
-            ),
+            caption=f"{short}, with 95\u00a0% intervals over displays; the best is on "
+            f"top. {made.who.capitalize()} {compared}.",
         )
         figures.append((f"bars_{metric}", item))
     return figures
@@ -237,16 +124,22 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
     Returns
     -------
     list of tuple of str and ReportFigure
-        One per measure of `MEASURES` that some model has.
+        One per measure of `MEASURES` that some model has; none where there is one
+        fold.
     """
-    figures = []
+    figures: list[NamedFigure] = []
+    if len(set(folds["split"])) < 2:
+        return figures
     for metric, name in MEASURES.items():
         rows = _scores_of(made, metric)
         if rows.empty:
             continue
-        rows = rows.sort_values("value", ascending=metric != "nats_per_token")
-        colours = colours_of(list(made.models["baseline"]))
-        colours |= colours_of([HUMAN_MODEL])
+        colours = colours_of(list(rows["model"]))  # those of `score_figures`
+        if made.own:
+            few = (HUMAN_MODEL, *made.own, *SHOWN, *NATS_TO_BEAT)
+            rows = rows[rows["model"].isin(few)]
+        up = metric != "nats_per_token"
+        rows = rows.sort_values("value", ascending=up, kind="stable")
         ax = new_axes(None, (4.6, 1.4 + 0.32 * len(rows)))
         names = list(rows["model"])
         bars = interval_bars(rows)
@@ -271,7 +164,7 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
                 ms=5,
                 elinewidth=1.5,
             )
-        labels = [made.who if model == HUMAN_MODEL else model for model in names]
+        labels = [made.label(model) for model in names]
         ax.set_yticks(range(len(rows)), labels, parse_math=False)
         ax.set_ylim(-0.6, len(rows) - 0.4)
         ax.set_xlabel(name)
@@ -286,7 +179,7 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
             figure_of(ax),
             alt=f"{short} of each fold and model",
             caption=f"{short}: one dot per fold; the diamond is the mean over all "
-            "trials with its 95 % interval over displays. The best on top.",
+            "trials with its 95\u00a0% interval over displays. The best on top.",
         )
         figures.append((f"folds_{metric}", item))
     return figures
@@ -324,7 +217,6 @@ def learning_figures(made: ObjectRun) -> list[NamedFigure]:
         alt="Training loss and nats of the validation by epoch",
         caption="Nats per token by epoch, one line per fold. Dropout makes the "
         "training loss larger than that of the same weights in use." + lines,
-        wide=True,
     )
     return [("learning", item)]
 
@@ -352,16 +244,18 @@ def attention_figures(made: ObjectRun) -> list[NamedFigure]:
             rows = rows.sort_values(["token", "cell"])
             subject = str(rows["subject"].iloc[0])
             cells = paths[subject, stimulus]
-            tables = [
+            attention, probability = (
                 rows[value].to_numpy(float).reshape(len(cells) + 1, -1)
                 for value in ("attention", "probability")
-            ]
+            )
+            steps = np.linspace(0, len(cells), _STEPS_SHOWN).round()
             picture = made.picture(stimulus)
             axes = plot_attention_steps(
                 made.displays[stimulus],
-                *tables,
+                attention,
+                probability,
                 cells,
-                steps=np.linspace(0, len(cells), _STEPS_SHOWN).round().astype(int),
+                steps=[int(step) for step in steps],
                 picture=picture,
             )
             item = ReportFigure(
@@ -403,23 +297,24 @@ def scanpath_figures(made: ObjectRun) -> list[NamedFigure]:
     for number, stimulus in enumerate(tested[int(place)] for place in places):
         here = paths[paths["stimulus_id"] == stimulus]
         picture = made.picture(stimulus)
+        if picture is not None:
+            picture = (255 * _PALE + (1 - _PALE) * picture).astype(np.uint8)
         shown = _first_paths(here, names, made.one)
         grid = axes_grid(len(shown), min(3, len(shown)), (3.9, 2.95))
         colours = colours_of([HUMAN_MODEL, *names])
         for axes, (label, model, cells) in zip(grid, shown, strict=True):
-            noun = "fixation" if len(cells) == 1 else "fixations"
             plot_object_scanpaths(
                 made.displays[stimulus],
                 {label: cells},
                 picture=picture,
                 colours={label: colours[model]},
-                title=f"{label}: {len(cells)} {noun}",
+                title=f"{label} ({len(cells)})",
                 ax=axes,
             )
         item = ReportFigure(
             figure_of(grid[0]),
             alt=f"Scanpaths on {stimulus}: {', '.join(label for label, *_ in shown)}",
-            caption=f"Display {stimulus}; the target has a green box.",
+            caption=f"Display {stimulus}. In brackets, the number of fixations.",
             wide=True,
             image_format="svg" if picture is None else "png",
         )

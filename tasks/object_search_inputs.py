@@ -1,7 +1,7 @@
 """What an object search is run on: displays, trials and splits from its arguments."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ def read_source(call: str | Mapping[str, Any]) -> Source:
     -------
     Path or SimulatedSearch
         A folder, or a simulation.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is no call from there.
     """
     if isinstance(call, str):
         return Path(call)
@@ -114,14 +119,14 @@ def split_data(
     Returns
     -------
     data : ObjectSearchData
-        The trials, with a note if not all are tested or if the split leaks.
+        The trials, with a note if not all splits are used, or if the split leaks.
     splits : list of Split
         The splits.
 
     Raises
     ------
-    ValueError
-        If an option is unknown or there are fewer splits.
+    TypeError, ValueError
+        If an option is unknown, there are fewer splits, or too few trials to divide.
     """
     check_option("folds", folds, (*FOLDS, *PUBLISHED_FOLDS))
     if folds in PUBLISHED_FOLDS:
@@ -131,4 +136,7 @@ def split_data(
     if n_splits is None:
         return data, splits
     check_whole("n_splits", n_splits, low=1, high=len(splits))
+    if n_splits < len(splits):
+        note = f"Only {n_splits} of {len(splits)} test sets were used."
+        data = replace(data, notes=(*data.notes, note))
     return data, splits[:n_splits]

@@ -1,24 +1,17 @@
-"""The report of an object-search run: texts, tables, provenance."""
+"""The report of an object-search run: what was asked, found, and how it came about."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.plot_style import number_text
 from analysis.report import ReportFigure, ReportTable, Section, write_report
-from neurovis.core.checks import check_path
-from neurovis.core.files import check_writable_folder, read_table
-from neurovis.core.object_scanpaths import KNOWLEDGE
-from neurovis.core.types import HUMAN_MODEL
+from neurovis.core.files import read_table
 from tasks import oat_looks, simulated_search
 from tasks.object_models import MODELS
-from tasks.object_search import load_object_run
 from tasks.object_search_data import LEAKAGE_NOTE, PUBLISHED_FOLDS
 from tasks.object_search_figures import (
-    SHOWN,
-    TOLD,
-    ObjectRun,
     attention_figures,
     curve_figures,
     fold_figures,
@@ -26,20 +19,25 @@ from tasks.object_search_figures import (
     scanpath_figures,
     score_figures,
 )
-from tasks.object_search_inputs import read_source, search_data, split_data
-from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
+from tasks.object_search_scores import LEAVE_ONE_OUT
+from tasks.object_search_tables import (
+    BEHAVIOUR,
+    MULTIMATCH,
+    SCANPATHS,
+    SEARCH,
+    TOLD,
+    ObjectRun,
+    difference_tables,
+    fold_table,
+    read_object_run,
+    score_table,
+    statistics_table,
+)
 from tasks.report_parts import NamedFigure, save_figures
-from tasks.simulated_search import SimulatedSearch
+
+Figures = Mapping[str, list[NamedFigure]]
 
 _FIRST_WARNINGS = (LEAKAGE_NOTE, simulated_search.NOTE, oat_looks.NOTE)
-# Trained models stand beside these in each fold: reference and measure.
-_COMPARED = (
-    ("human_nearest_target", "SS"),
-    ("human_nearest_target", "ScanMatch"),
-    ("displacement_jump_tokens", "nats_per_token"),
-)
-_MOST_FOLDS = 12
-_NAMES = {"SS": "SS", "ScanMatch": "ScanMatch", "nats_per_token": "nats"}
 _PEOPLE_ASK = """\
 People looked for one book cover among 84. Which covers do they look at, in which \
 order, and when do they stop?"""
@@ -62,33 +60,44 @@ The pictures of the displays are not part of the data: they are drawn here as em
 grids, and no model has seen what people saw."""
 _CURVES = """\
 Share of scanpaths that have been on the target by each step. Models are told \
-different things of the target: one figure for each kind, and none of another kind in \
-it."""
+different things of the target: there is one figure for each kind, and a model stands \
+only beside those of its kind."""
+_NO_EQUALS = """\
+No heuristic is told what objects look like: those that recognise the target when they \
+fixate it are told less, those that know where it is are told more."""
 _READING = """\
-Nats per token is the surprise at each next fixation, and at the end, of {who}; chance \
-there is `uniform_tokens`, elsewhere `chance_uniform`. SS is the longest common \
-subsequence over the greater length; nFED the edit distance over the greater length; \
-ScanMatch has threshold 3.5 cells and no durations; MultiMatch has no durations either. \
-Delta compares the five shares and means of behaviour; TFP n is the share of scanpaths \
-that have been on the target by step n.
+Compare only equals: a model with those that are told as much of the target. Tables \
+are in order of what is told.
 
-Compare only equals: a model with those that are told as much of the target. Rows are \
-in order of what is told, which is part of every table.
+Nats per token are the surprise at each next fixation of {who}, and at the end; chance \
+there is uniform_tokens, elsewhere chance_uniform. SS is the longest common \
+subsequence over the greater length; nFED the edit distance over the greater length. \
+ScanMatch has threshold 3.5 cells; it and MultiMatch are without durations. Delta \
+compares behaviour (below), mismatch the curves to step 30: for {who} themselves both \
+are 0. TFP n is the share of scanpaths that have been on the target by step n.
 
-Read SS and ScanMatch together with the curves and the nats: MultiMatch is higher for \
-reading row by row than for people, STDE and raw edit distances favour short \
-scanpaths, and delta is small for human scanpaths from other displays."""
+Read SS and ScanMatch together with the curves and the nats: MultiMatch is high for \
+reading row by row, STDE and raw edit distances favour short scanpaths, and delta is \
+small for scanpaths that are copied from other displays."""
+_FOLDS = """\
+Each fold is a test set of its own, for which networks are trained anew. How much \
+values differ among folds tells how far a single one can be trusted."""
 _MOVES = """\
 How scanpaths start, move and stop: how far, how often back, and how likely the target \
-is to be next when it is near. {more}"""
+is to be next when it is near."""
 _RECOVERY = """\
-The rule of the simulated observers is known: a model that has recovered it agrees with \
-their column within the errors of both."""
+The rule of the simulated observers is known: a model that has recovered it agrees \
+with their column within the errors of both."""
 _ATTENTION = """\
 What the networks attended to before a fixation, and where they expected it, at some \
 steps of a scanpath. Attention is that of the last layer of the decoder, averaged over \
-its heads. It is no proof of what the network uses: other layers pass on what they have \
-gathered, and other attention can give the same prediction."""
+its heads. It is no proof of what the network uses: other layers pass on what they \
+have gathered, and other attention can give the same prediction."""
+_SCANPATHS_SHOWN = """\
+The first scanpath of each on displays spread over the set; the green box is the \
+target. {looks} Models look at the centres of objects. Fixations on one object stand \
+beside each other in its box, those that stay there have a ring. Long scanpaths have \
+no numbers."""
 _EYES = """\
 Eye movements: Sattar, Müller, Fritz & Bulling (2015), CVPR. Boxes: Stauden, Barz & \
 Sonntag (2018), KI. Licence of the data: CC BY-NC-SA 4.0."""
@@ -96,52 +105,6 @@ _SOURCES = """\
 OAT, behaviour and delta: Fang, Yu, Zhang, van der Lans & Shi (2024), ECCV. Sequence \
 score and target fixation probability: Yang et al. (2020), CVPR. ScanMatch: Cristino \
 et al. (2010). MultiMatch: Dewhurst et al. (2012)."""
-_SCANPATHS = {
-    "nats_per_token": ("Nats per token (less is better)", 3),
-    "SS": ("SS", 3),
-    "nFED": ("nFED (less is better)", 3),
-    "ScanMatch": ("ScanMatch", 3),
-    "STDE": ("STDE", 3),
-}
-_MULTIMATCH = {
-    "MM_vector": ("Vector", 3),
-    "MM_direction": ("Direction", 3),
-    "MM_length": ("Length", 3),
-    "MM_position": ("Position", 3),
-    "MM_avg": ("Mean", 3),
-}
-_SEARCH = {
-    "delta": ("Delta (less is better)", 3),
-    "TFP10": ("TFP 10", 3),
-    "TFP20": ("TFP 20", 3),
-    "TFP30": ("TFP 30", 3),
-    "TFP_nAUC30": ("Mean of the curve to step 30", 3),
-    "prob_mismatch30": ("Mismatch of curves (less is better)", 2),
-}
-_BEHAVIOUR = {
-    "correct": ("Ends on target", 3),
-    "length": ("Fixations", 2),
-    "search": ("New object", 3),
-    "refix": ("Same object", 3),
-    "revisit": ("Seen before", 3),
-}
-_STATISTICS = {
-    "n_fixations": ("Fixations", 1),
-    "ends_on_target": ("Scanpaths that end on the target", 2),
-    "refixation": ("Transitions that stay on the object", 3),
-    "revisit": ("Transitions back to an object", 3),
-    "saccade_down": ("Saccade, up or down (cells)", 2),
-    "saccade_right": ("Saccade, left or right (cells)", 2),
-    "saccade": ("Saccade (cells)", 2),
-    "target_from_1": ("Transitions to the target from 1 cell away", 3),
-    "target_from_2": ("from 2", 3),
-    "target_from_3": ("from 3", 3),
-    "target_from_4": ("from 4", 3),
-    "stop_on_target": ("Fixations on the target that are the last", 3),
-    "stop_elsewhere": ("Fixations elsewhere that are the last", 3),
-    "start_down": ("First fixation, share of the height", 3),
-    "start_right": ("First fixation, share of the width", 3),
-}
 
 
 def write_object_report(folder: str | Path) -> Path:
@@ -162,13 +125,12 @@ def write_object_report(folder: str | Path) -> Path:
     FileNotFoundError
         If the folder holds no finished run, or its data are gone.
     """
-    made, splits = _read(folder)
+    made = read_object_run(folder)
     folds = made.table("folds.csv")
-    some_folds = folds["split"].nunique() > 1
     figures = {
         "curves": curve_figures(made),
         "scores": score_figures(made),
-        "folds": fold_figures(made, folds) if some_folds else [],
+        "folds": fold_figures(made, folds),
         "learning": learning_figures(made),
         "attention": attention_figures(made),
         "scanpaths": scanpath_figures(made),
@@ -177,14 +139,13 @@ def write_object_report(folder: str | Path) -> Path:
     return write_report(
         made.run.folder / "report.html",
         title=f"Search among objects: models and {made.who}",
-        summary=_summary(made, splits),
-        warnings=_warnings(made),
+        summary=_summary(made),
+        warnings=_sorted_notes(made)[0],
         sections=[
             *_opening(made),
-            *_agreement(made, figures),
-            *([_folds(made, folds, figures["folds"])] if some_folds else []),
-            _moves(made),
+            *_agreement(made, folds, figures),
             *_networks(made, figures),
+            Section("Sources", _SOURCES if made.simulation else f"{_EYES} {_SOURCES}"),
         ],
         provenance=made.run.provenance.to_dict(),
     )
@@ -227,21 +188,6 @@ def finish_object_search(folder: str | Path) -> list[str]:
     return [*lines, f"report {report}"]
 
 
-def _read(folder: str | Path) -> tuple[ObjectRun, int]:
-    """Return a run, its models in order of what they know, and how many splits are."""
-    run = load_object_run(folder)
-    check_writable_folder(run.folder)
-    models = read_table(check_path("models.csv", run.folder / "models.csv"))
-    order = {name: place for place, name in enumerate((HUMAN_MODEL, *KNOWLEDGE))}
-    models = models.sort_values("knows", key=lambda k: k.map(order), kind="stable")
-    call = run.provenance.call
-    source = read_source(call["data"])
-    everything = search_data(source, call["appearance"])
-    data, splits = split_data(everything, call["folds"], seed=call["seed"])
-    simulation = source if isinstance(source, SimulatedSearch) else None
-    return ObjectRun(run, models.reset_index(drop=True), data, simulation), len(splits)
-
-
 # ----------------------------------------------------------------------- texts
 
 
@@ -249,273 +195,139 @@ def _told(text: str, made: ObjectRun) -> str:
     return text.replace("{who}", made.who).replace("{Who}", made.who.capitalize())
 
 
-def _summary(made: ObjectRun, splits: int) -> str:
+def _summary(made: ObjectRun) -> str:
     call = made.run.provenance.call
     people = made.run.trials[made.run.trials["model"] == LEAVE_ONE_OUT]
-    some = call["n_splits"] if call["n_splits"] not in (None, splits) else None
-    noun = "fold" if splits == 1 else "folds"
-    text = f"{splits} {noun}" if some is None else f"{some} of {splits} {noun}"
+    used = made.n_splits if call["n_splits"] is None else call["n_splits"]
+    some = "" if used == made.n_splits else f"{used} of "
+    noun = "fold" if made.n_splits == 1 else "folds"
     return (
         f"{len(call['models'])} models, {people['stimulus_id'].nunique()} "
         f"displays, {len(people)} trials of {people['subject'].nunique()} {made.who}; "
-        f"left out in turn: {text} ({call['folds']}); {call['n_samples']} scanpaths "
-        f"per display; appearance: {call['appearance']}; seed {call['seed']}."
+        f"left out in turn: {some}{made.n_splits} {noun} ({call['folds']}); "
+        f"{call['n_samples']} scanpaths per display; appearance: "
+        f"{call['appearance']}; seed {call['seed']}."
     )
 
 
-def _is_known(name: str, made: ObjectRun) -> bool:
-    """Whether notes of a model describe it, and warn of nothing."""
-    oat = [m["name"] for m in made.run.provenance.call["models"] if _is_oat(m)]
-    return name in MODELS or (name in oat and made.run.mark(name) == name)
+def _sorted_notes(
+    made: ObjectRun,
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Return warnings, what models are, and what else there is to know."""
+    warnings: list[str] = []
+    described: dict[str, str] = {}
+    others: list[str] = []
+    models = {m["name"]: m for m in made.run.provenance.call["models"]}
+    for note in made.run.provenance.notes:
+        name, _, text = note.partition(": ")
+        if name not in models:
+            (warnings if note in _FIRST_WARNINGS else others).append(note)
+            continue
+        ours = name in MODELS or _is_oat(models[name])
+        if ours and made.run.mark(name) == name:
+            described[name] = f"{described.get(name, '')} {text}".strip()
+        else:
+            warnings.append(note)
+    warnings.sort(key=lambda n: _FIRST_WARNINGS.index(n) if n in _FIRST_WARNINGS else 9)
+    told = [n for n, m in models.items() if _is_oat(m) and m["knows"] == "position"]
+    if told:
+        warnings.append(
+            f"Told where the target is, and so no models of search: {', '.join(told)}. "
+            "Compare them with heuristics that are told the same."
+        )
+    return warnings, described, others
 
 
-def _is_oat(model: dict[str, object]) -> bool:
+def _is_oat(model: Mapping[str, Any]) -> bool:
     return model.get("model") == "OAT"
 
 
-def _warnings(made: ObjectRun) -> list[str]:
-    """Notes that are no descriptions of models, the most important ones first."""
-    run, call = made.run, made.run.provenance.call
-    notes = [n for n in run.provenance.notes if not _is_known(n.split(": ")[0], made)]
-    first = [note for note in _FIRST_WARNINGS if note in notes]
-    told = [
-        m["name"] for m in call["models"] if _is_oat(m) and m["knows"] == "position"
-    ]
-    if told:
-        first.append(
-            f"{', '.join(told)}: told where the target is, so that it is no model of "
-            "search. Compare it with heuristics that are told the same."
-        )
-    return [*first, *(note for note in notes if note not in first)]
+# -------------------------------------------------------------------- sections
 
 
 def _opening(made: ObjectRun) -> list[Section]:
-    call = made.run.provenance.call
+    """Say what was asked, and of which models."""
+    _, described, others = _sorted_notes(made)
     simulated = made.simulation is not None
+    leaks = made.run.provenance.call["folds"] in PUBLISHED_FOLDS
     parts = [
         f"{_SIMULATED_ASK if simulated else _PEOPLE_ASK} {_told(_LEARNT, made)}",
-        _told(_LEAKS if call["folds"] in PUBLISHED_FOLDS else _TOGETHER, made),
+        _told(_LEAKS if leaks else _TOGETHER, made),
+        *([] if simulated else [_NO_PICTURES]),
+        " ".join(others),
     ]
-    if not simulated:
-        parts.append(_NO_PICTURES)
-    notes = (note.split(": ", 1) for note in made.run.provenance.notes if ": " in note)
-    said = {name: text for name, text in notes if _is_known(name, made)}
     knows = made.models.set_index("baseline")["knows"]
     rows = [
         # Notes of heuristics speak of those whom they have learnt from.
-        (name, knows[name], said[name].replace("people", made.who))
-        for name in knows.index
-        if name in said
+        (name, told, described[name].replace("people", made.who))
+        for name, told in knows.items()
+        if name in described
     ]
-    table = pd.DataFrame(rows, columns=["Model", "Told", "What it does"])
-    kinds = "; ".join(f"{name}: {text}" for name, text in TOLD.items())
-    tables = [ReportTable(table, caption=f"What a model is told. {kinds}.")]
-    return [
-        Section("The question", "\n\n".join(parts)),
-        *([Section("Models", tables=tables)] if rows else []),
-    ]
+    sections = [Section("The question", "\n\n".join(parts))]
+    if rows:
+        table = pd.DataFrame(rows, columns=["Model", "Told", "What it does"])
+        kinds = "; ".join(f"{name}: {text}" for name, text in TOLD.items())
+        tables = [ReportTable(table, caption=f"What models are told. {kinds}.")]
+        sections.append(Section("Models", tables=tables))
+    return sections
 
 
-def _agreement(made: ObjectRun, figures: dict[str, list[NamedFigure]]) -> list[Section]:
-    tables = [
-        _table(made, _SCANPATHS, "Scanpaths, and the surprise of tokens"),
-        _table(made, _MULTIMATCH, "MultiMatch"),
-        _table(made, _SEARCH, "Search"),
-    ]
-    return [
+def _agreement(made: ObjectRun, folds: pd.DataFrame, figures: Figures) -> list[Section]:
+    """Say how well models foretell scanpaths, over all and by fold."""
+    looks = (made.models["knows"] == "appearance").any()
+    sections = [
         Section(
-            "How soon the target is fixated", _CURVES, figures=_items(figures["curves"])
+            "How soon the target is fixated",
+            f"{_CURVES} {_NO_EQUALS}" if looks else _CURVES,
+            figures=_items(figures["curves"]),
         ),
         Section(
             f"Agreement with {made.who}",
             _told(_READING, made),
             figures=_items(figures["scores"]),
-            tables=tables,
+            tables=[
+                score_table(made, SCANPATHS, "Scanpaths, and the surprise of tokens"),
+                score_table(made, MULTIMATCH, "MultiMatch"),
+                score_table(made, SEARCH, "Search"),
+            ],
         ),
     ]
+    if figures["folds"]:
+        tables = [fold_table(made, folds), *difference_tables(made, folds)]
+        figs = _items(figures["folds"])
+        sections.append(Section("Folds", _FOLDS, figures=figs, tables=tables))
+    behaviour = score_table(
+        made,
+        BEHAVIOUR,
+        "Behaviour, with shares of fixations on an object not seen before, again on "
+        "the same object, and on one seen before",
+    )
+    moves = Section(
+        "How each moves and stops",
+        f"{_MOVES} {_RECOVERY}" if made.simulation else _MOVES,
+        tables=[statistics_table(made), behaviour],
+    )
+    return [*sections, moves]
 
 
-def _networks(made: ObjectRun, figures: dict[str, list[NamedFigure]]) -> list[Section]:
-    """What is there of training, attention and displays; and the sources."""
+def _networks(made: ObjectRun, figures: Figures) -> list[Section]:
+    """Show what there is of training, attention and scanpaths."""
     looks = (
-        "Shelves are drawn as they are made. Fixations"
+        "Shelves are drawn paler than they are."
         if made.simulation
-        else "Grids are empty: the pictures are not part of the data. Fixations"
+        else "Grids are empty: the pictures are not part of the data."
     )
     parts = {
         "learning": ("How the networks learnt", ""),
         "attention": ("What the networks attend to", _ATTENTION),
-        "scanpaths": (
-            "Scanpaths",
-            f"The first scanpath of each on displays spread over the set. {looks} on "
-            "one object stand beside each other in its box. Long scanpaths have no "
-            "numbers.",
-        ),
+        "scanpaths": ("Scanpaths", _SCANPATHS_SHOWN.replace("{looks}", looks)),
     }
-    sources = _SOURCES if made.simulation else f"{_EYES} {_SOURCES}"
     return [
-        *(
-            Section(title, text, figures=_items(figures[name]))
-            for name, (title, text) in parts.items()
-            if figures[name]
-        ),
-        Section("Sources", sources),
+        Section(title, text, figures=_items(figures[name]))
+        for name, (title, text) in parts.items()
+        if figures[name]
     ]
 
 
 def _items(figures: list[NamedFigure]) -> list[ReportFigure]:
     return [item for _, item in figures]
-
-
-# ---------------------------------------------------------------------- tables
-
-
-def _label(name: str, made: ObjectRun) -> str:
-    """Return a model as tables print it."""
-    labels = {
-        LEAVE_ONE_OUT: f"{made.who}, leave one out",
-        LEAVE_ONE_OUT_RAW: f"{made.who}, where exactly they looked",
-        HUMAN_MODEL: made.who,
-    }
-    return labels.get(name, made.run.mark(name))
-
-
-def _table(
-    made: ObjectRun, columns: dict[str, tuple[str, int]], title: str
-) -> ReportTable:
-    """Values with standard errors, models in order of what they are told."""
-    rows = []
-    for row in made.models.to_dict("records"):
-        name = row["baseline"]
-        # Simulated observers look at the centres of objects.
-        again = name == LEAVE_ONE_OUT_RAW and made.simulation is not None
-        if again or all(pd.isna(row[metric]) for metric in columns):
-            continue
-        texts = {
-            header: _with_error(row[metric], row[f"{metric}_se"], digits)
-            for metric, (header, digits) in columns.items()
-        }
-        told = "–" if row["knows"] == HUMAN_MODEL else row["knows"]
-        rows.append({"Model": _label(name, made), "Told": told, **texts})
-    return ReportTable(
-        pd.DataFrame(rows),
-        caption=f"{title}: mean over trials of {made.who} ± standard error over "
-        "displays.",
-    )
-
-
-def _with_error(value: float, error: float, digits: int) -> str:
-    text = number_text(value, digits)
-    return text if pd.isna(value) or pd.isna(error) else f"{text} ± {error:.{digits}f}"
-
-
-def _folds(made: ObjectRun, folds: pd.DataFrame, figures: list[NamedFigure]) -> Section:
-    tables = [_fold_table(made, folds), *_difference_tables(made, folds)]
-    return Section(
-        "Folds",
-        "Each fold is a test set of its own, and networks are trained anew for it. "
-        "How much values differ among folds tells how far a single one can be trusted.",
-        figures=_items(figures),
-        tables=tables,
-    )
-
-
-def _fold_table(made: ObjectRun, folds: pd.DataFrame) -> ReportTable:
-    rows = []
-    for model in made.models["baseline"]:
-        part = folds[folds["model"] == model]
-        texts = {}
-        for metric, name in _NAMES.items():
-            values = part.loc[part["metric"] == metric, "value"].to_numpy(float)
-            values = values[np.isfinite(values)]
-            spread = values.std(ddof=1) if len(values) > 1 else np.nan
-            texts[name] = _with_error(_mean(values), spread, 3)
-            low, high = (values.min(), values.max()) if len(values) else (np.nan,) * 2
-            texts[f"{name}, range"] = _range(low, high)
-        if model != LEAVE_ONE_OUT_RAW:
-            rows.append({"Model": _label(model, made), **texts})
-    return ReportTable(
-        pd.DataFrame(rows),
-        caption="Mean over folds ± standard deviation over folds, and from the lowest "
-        "to the highest fold. Folds differ in size, so that their mean is not quite "
-        "the mean over trials.",
-    )
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
-
-
-def _range(low: float, high: float) -> str:
-    if np.isnan(low):
-        return "–"
-    return f"{number_text(low, 3)} to {number_text(high, 3)}"
-
-
-def _difference_tables(made: ObjectRun, folds: pd.DataFrame) -> list[ReportTable]:
-    """Trained models less a reference, fold by fold, where both are there."""
-    rows = []
-    for model in made.own:
-        for reference, metric in _COMPARED:
-            part = folds[folds["metric"] == metric]
-            wide = part.pivot_table(
-                index="split", columns="model", values="value", sort=False
-            )
-            if model not in wide or reference not in wide or model == reference:
-                continue
-            less = (wide[model] - wide[reference]).dropna()
-            won = int((less < 0 if metric == "nats_per_token" else less > 0).sum())
-            spread = less.std(ddof=1) if len(less) > 1 else np.nan
-            row = {
-                "Model": _label(model, made),
-                "Less": reference,
-                "Measure": _NAMES[metric],
-                "Mean": _with_error(float(less.mean()), spread, 3),
-                "Better in": f"{won} of {len(less)}",
-            }
-            if len(wide) <= _MOST_FOLDS:
-                row |= {str(name): number_text(v, 3) for name, v in less.items()}
-            rows.append(row)
-    if not rows:
-        return []
-    return [
-        ReportTable(
-            pd.DataFrame(rows),
-            caption="Difference in each fold ± standard deviation over folds. Both "
-            "references are told where the target is; for nats, less is better.",
-        )
-    ]
-
-
-def _moves(made: ObjectRun) -> Section:
-    table = made.table("statistics.csv")
-    there = set(table["model"])
-    chosen = [HUMAN_MODEL, *dict.fromkeys([*made.own, *SHOWN])]
-    if not made.own and not there & set(SHOWN):
-        chosen += list(made.models["baseline"])
-    rows = []
-    cells = table.set_index(["statistic", "model"])[["value", "standard_error"]]
-    for statistic, (name, digits) in _STATISTICS.items():
-        row = {"Statistic": name}
-        for model in chosen:
-            if model in there:
-                value, error = cells.loc[(statistic, model)]
-                row[_label(model, made)] = _with_error(value, error, digits)
-        rows.append(row)
-    caption = (
-        "Mean ± standard error as if all cases were independent: true errors are "
-        "larger. Other models are in statistics.csv."
-    )
-    return Section(
-        "How each moves and stops",
-        _MOVES.replace("{more}", _RECOVERY if made.simulation else "").strip(),
-        tables=[
-            ReportTable(pd.DataFrame(rows), caption=caption),
-            _table(
-                made,
-                _BEHAVIOUR,
-                "Behaviour, with shares of fixations on an object not seen before, "
-                "again on the same object, and on one seen before",
-            ),
-        ],
-    )
