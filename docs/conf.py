@@ -74,11 +74,13 @@ html_theme_options = {
 COMMANDS = (
     "stimuli search-asymmetry",
     "stimuli search-slopes",
+    "stimuli shelves",
     "run search-asymmetry",
     "run search-natural",
     "run search-slopes",
     "run free-viewing",
     "run object-search",
+    "fit oat",
     "report",
     "demo",
     "data list",

@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neurovis.adapters.oat import OAT, knowledge, load_oat, shipped_name
 from neurovis.adapters.oat_network import OATConfig, published_config, small_config
 from neurovis.core.checks import check_option, check_whole
@@ -83,6 +86,10 @@ class OATModel:
             return None
         return load_oat(self.name, weights=self.start, device=self.device)
 
+    @cached_property
+    def _looks(self) -> NDArray[np.float32] | None:
+        return None if self.looks_seed is None else synthetic_looks(self.looks_seed)
+
     @property
     def knows(self) -> str:
         """What it is told of the target, one of `KNOWLEDGE`."""
@@ -149,7 +156,7 @@ class OATModel:
             recipe=self.recipe,
             seed=seed,
             start=self._loaded,
-            looks=None if self.looks_seed is None else synthetic_looks(self.looks_seed),
+            looks=self._looks,
             identity=self._data(training, validation),
             folder=self.fit_folder(training, validation, seed),
             device=self.device,

@@ -25,6 +25,7 @@ from tasks.object_search_tables import (
     MULTIMATCH,
     SCANPATHS,
     SEARCH,
+    SURPRISE,
     TOLD,
     ObjectRun,
     difference_tables,
@@ -275,6 +276,12 @@ def _opening(made: ObjectRun) -> list[Section]:
 def _agreement(made: ObjectRun, folds: pd.DataFrame, figures: Figures) -> list[Section]:
     """Say how well models foretell scanpaths, over all and by fold."""
     looks = (made.models["knows"] == "appearance").any()
+    agreement = [
+        score_table(made, SURPRISE, "Surprise at each next fixation"),
+        score_table(made, SCANPATHS, "Scanpaths"),
+        score_table(made, MULTIMATCH, "MultiMatch"),
+        score_table(made, SEARCH, "Search"),
+    ]
     sections = [
         Section(
             "How soon the target is fixated",
@@ -285,11 +292,7 @@ def _agreement(made: ObjectRun, folds: pd.DataFrame, figures: Figures) -> list[S
             f"Agreement with {made.who}",
             _told(_READING, made),
             figures=_items(figures["scores"]),
-            tables=[
-                score_table(made, SCANPATHS, "Scanpaths, and the surprise of tokens"),
-                score_table(made, MULTIMATCH, "MultiMatch"),
-                score_table(made, SEARCH, "Search"),
-            ],
+            tables=[table for table in agreement if len(table.table)],
         ),
     ]
     if figures["folds"]:

@@ -35,14 +35,17 @@ TOLD = {
 """`KNOWLEDGE` in words."""
 SHOWN = ("human_nearest_target", "nearest_unvisited_oracle_stop", "saccade_markov")
 """Heuristics that are worth a look beside models of one's own."""
-SCANPATHS = {
+SURPRISE = {
     "nats_per_token": ("Nats per token (less is better)", 3),
+    "perplexity": ("Perplexity (less is better)", 1),
+}
+"""Measures, as `score_table` takes them: printed name and decimals."""
+SCANPATHS = {
     "SS": ("SS", 3),
     "nFED": ("nFED (less is better)", 3),
     "ScanMatch": ("ScanMatch", 3),
     "STDE": ("STDE", 3),
 }
-"""Measures, as `score_table` takes them: printed name and decimals."""
 MULTIMATCH = {
     "MM_vector": ("Vector", 3),
     "MM_direction": ("Direction", 3),
@@ -261,10 +264,11 @@ def score_table(
         The table.
     """
     rows = []
+    # Simulated observers look at the centres of objects.
+    exact = made.simulation is None and not {*columns}.isdisjoint(MULTIMATCH)
     for row in made.models.to_dict("records"):
         name = str(row["baseline"])
-        # Simulated observers look at the centres of objects.
-        again = name == LEAVE_ONE_OUT_RAW and made.simulation is not None
+        again = name == LEAVE_ONE_OUT_RAW and not exact
         if again or all(pd.isna(row[metric]) for metric in columns):
             continue
         texts = {
@@ -275,8 +279,7 @@ def score_table(
         rows.append({"Model": made.label(name), "Told": told, **texts})
     return ReportTable(
         pd.DataFrame(rows),
-        caption=f"{title}: mean over trials of {made.who} ± standard error over "
-        "displays.",
+        caption=f"{title}: mean ± standard error over displays.",
     )
 
 

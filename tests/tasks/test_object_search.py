@@ -711,14 +711,17 @@ def test_the_report_tells_what_the_tables_hold(finished, tmp_path):
         "Models that are told where the target is, and people.",
         "The pictures of the displays are not part of the data",
         "4 models, 20 displays, 59 trials of 3 people",
-        "chance_uniform: any object, as many as people looked at.",
+        "any object, as many as people looked at.",
     ):
         assert words in html, words
     assert "http://" not in html.replace("http://www.w3.org", "")
     figures = {path.name for path in (out / "figures").iterdir()}
     assert figures == {
         *("curves_none.png", "curves_position.png", "curves_recognition.png"),
-        *("bars_SS.png", "bars_ScanMatch.png", "scanpaths.png"),
+        *(f"{kind}_SS.png" for kind in ("bars", "folds")),
+        *(f"{kind}_ScanMatch.png" for kind in ("bars", "folds")),
+        *(f"{kind}_nats_per_token.png" for kind in ("bars", "folds")),
+        *(f"scanpaths_{k}.png" for k in (1, 2, 3)),
     }
 
 
