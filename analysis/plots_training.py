@@ -165,7 +165,8 @@ def _best_text(best: pd.DataFrame, monitor: str) -> str:
     first, last = int(best["epoch"].min()), int(best["epoch"].max())
     if len(best) == 1:
         return f"best: epoch {first}, {number_text(float(best[monitor].iloc[0]), 3)}"
-    return f"best: epochs {first} to {last}"
+    epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+    return f"best: {epochs}"
 
 
 def _draw_baselines(ax: Axes, baselines: Mapping[str, float]) -> None:

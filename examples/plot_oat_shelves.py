@@ -44,6 +44,8 @@ print(f"{len(trials)} searches, no human data: {trials[0].cells.tolist()} ...")
 # It knows what the products look like (the mean colours of 5 x 8 fields of each cover)
 # and which of these looks is searched for, and not where that product is. Two searches
 # of the simulated observers on one shelf, and two of OAT; the target has a green box.
+# Being on the target does not end a search for certain: the searcher stops there with
+# a probability of 0.4, and OAT about as often.
 
 observer = load_oat(weights="shelf-searcher", device="cpu")
 made = [
@@ -67,7 +69,7 @@ def two_of(searches):
 
 shown = next(i for i, t in enumerate(trials) if easy_to_see(t)) // 6
 display, picture = displays[shown], stimuli.load(shown)
-figure, panels = plt.subplots(1, 2, figsize=(11, 4.7), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(7.4, 10.6), layout="constrained")
 pair = {f"searcher {k + 1}": trial.cells for k, trial in enumerate(two_of(trials))}
 plot_object_scanpaths(
     display, pair, picture=picture, title="The searcher (simulated)", ax=panels[0]
@@ -82,15 +84,16 @@ plt.show()
 #
 # Along one search of the searcher: the attention of the last layer to the objects, and
 # the probability of the next fixation, before the first fixation, in the middle, and
-# before the last one. Numbers are the fixations so far.
+# before the last one. Numbers are the fixations so far. The two differ: attention is
+# what one layer reads, and not where the eye will go.
 
 cells = two_of(trials)[0].cells
 attention = observer.attention(display, cells)[-1]
 given = observer.token_probabilities(display, cells)
 steps = (0, len(cells) // 2, len(cells) - 1)
-rows = (("attention", attention), ("P(next)", given))
-figure, panels = plt.subplots(2, 3, figsize=(13, 5.6), layout="constrained")
-for line, (label, table) in zip(panels, rows, strict=True):
+columns = (("attention", attention), ("P(next)", given))
+figure, panels = plt.subplots(3, 2, figsize=(9.6, 8.2), layout="constrained")
+for line, (label, table) in zip(panels.T, columns, strict=True):
     largest = table[list(steps), :-1].max()
     for axes, step in zip(line, steps, strict=True):
         plot_object_values(
@@ -134,12 +137,13 @@ for name, value in ordered.items():
     print(f"{name:<42}{value:.3f} nats per token")
 
 figure, axes = plt.subplots(figsize=(7.2, 2.9), layout="constrained")
-colours = [PALETTE[0] if name.startswith("OAT") else GREY for name in ordered]
-axes.barh(list(ordered), list(ordered.values()), color=colours)
+for name, value in ordered.items():
+    colour = PALETTE[0] if name.startswith("OAT") else GREY
+    axes.plot(value, name, "o", ms=8, color=colour)
 axes.axvline(nats["the searcher itself"], color="black", lw=1, ls="--")
 axes.set_xlabel("Nats per token (less is better)")
-axes.set_xlim(2, None)
-finish(axes, grid="x")
+axes.margins(y=0.12)
+finish(axes, grid="both")
 plt.show()
 
 # %%

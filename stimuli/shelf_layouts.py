@@ -17,8 +17,8 @@ SHELF_LAYOUTS = ("grid", "free")
 SMALLEST_COVER_PX = 8
 """Least width and height of a cover on a shelf."""
 
+# Left, top, right and bottom, px.
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom, px."""
 
 # Of a cell, or of the space of a board: its thickness, and what covers may fill.
 _BOARD = 0.08

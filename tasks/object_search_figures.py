@@ -236,6 +236,7 @@ def attention_figures(made: ObjectRun) -> list[NamedFigure]:
     """
     seen = made.table("attention.parquet")
     figures = []
+    unseen = "" if made.leaks else ", which it had not learnt from"
     paths = {(t.subject, t.display.stimulus_id): t.cells for t in made.data.trials}
     for m, model in enumerate(_first(seen["model"], _N_ATTENTIVE)):
         part = seen[seen["model"] == model]
@@ -262,7 +263,7 @@ def attention_figures(made: ObjectRun) -> list[NamedFigure]:
                 figure_of(axes[0]),
                 alt=f"Attention and predictions of {model} on {stimulus}",
                 caption=f"{model} on {stimulus}, along the scanpath of {made.one} "
-                f"{subject}, which it had not learnt from. Above: attention of the "
+                f"{subject}{unseen}. Above: attention of the "
                 "last layer of the decoder, mean over its heads; below: probability "
                 "of the next fixation. Attention is no proof of what the network uses.",
                 wide=True,

@@ -10,7 +10,7 @@ from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.files import read_table
 from tasks import oat_looks, simulated_search
 from tasks.object_models import MODELS
-from tasks.object_search_data import LEAKAGE_NOTE, PUBLISHED_FOLDS
+from tasks.object_search_data import LEAKAGE_NOTE
 from tasks.object_search_figures import (
     attention_figures,
     curve_figures,
@@ -250,10 +250,9 @@ def _opening(made: ObjectRun) -> list[Section]:
     """Say what was asked, and of which models."""
     _, described, others = _sorted_notes(made)
     simulated = made.simulation is not None
-    leaks = made.run.provenance.call["folds"] in PUBLISHED_FOLDS
     parts = [
         f"{_SIMULATED_ASK if simulated else _PEOPLE_ASK} {_told(_LEARNT, made)}",
-        _told(_LEAKS if leaks else _TOGETHER, made),
+        _told(_LEAKS if made.leaks else _TOGETHER, made),
         *([] if simulated else [_NO_PICTURES]),
         " ".join(others),
     ]

@@ -20,7 +20,7 @@ from neurovis.core.types import HUMAN_MODEL
 from stimuli.shelf_displays import draw_shelf, make_shelves
 from tasks.object_models import MODELS
 from tasks.object_search import load_object_run
-from tasks.object_search_data import ObjectSearchData
+from tasks.object_search_data import PUBLISHED_FOLDS, ObjectSearchData
 from tasks.object_search_inputs import read_source, search_data, split_data
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 from tasks.runs import Run
@@ -127,6 +127,11 @@ class ObjectRun:
     def one(self) -> str:
         """One of them."""
         return "person" if self.simulation is None else "simulated observer"
+
+    @property
+    def leaks(self) -> bool:
+        """Whether models may have learnt from what they are tested on."""
+        return self.run.provenance.call["folds"] in PUBLISHED_FOLDS
 
     @property
     def own(self) -> list[str]:

@@ -51,10 +51,12 @@ RUNNABLE = {
     "how_to/human_gaze_data.rst": "mine",
     "how_to/make_stimuli.rst": "folder",
     "how_to/own_backbone.rst": "responses",
+    "how_to/train_module.rst": "again",
+    "how_to/train_oat.rst": "scores",
 }
 OWN_FILES = "# With files of your own."
 # The command line has a page of its own; the core is its modules.
-UNLISTED = {"neurovis.cli", "neurovis.cli_run", "neurovis.core"}
+UNLISTED = {"neurovis.cli", "neurovis.cli_fit", "neurovis.cli_run", "neurovis.core"}
 
 
 def blocks(path, language):

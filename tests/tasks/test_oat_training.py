@@ -304,7 +304,7 @@ def check_splits(data, recipe):
                 part: set(display[getattr(split, part)])
                 for part in ("training", "validation", "test")
             }
-            assert own["training"] and own["validation"] and own["test"]
+            assert all(own.values())
             assert not own["training"] & own["test"]
             assert not own["validation"] & own["test"]
             assert not own["training"] & own["validation"]
@@ -333,7 +333,7 @@ def test_no_display_of_a_test_reaches_training_batches_of_simulated_searches():
 
 def test_no_display_of_a_test_reaches_training_batches_of_people(data_folder):
     data = load_object_search(data_folder / "amazon_covers")
-    recipe = OATRecipe(trials_per_batch=100)
+    recipe = OATRecipe(displays_per_batch=40)
     assert check_splits(data, recipe) == 10 + 5 + 60
 
 

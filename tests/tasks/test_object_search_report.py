@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -483,6 +484,12 @@ def test_attention_is_drawn_along_a_scanpath_of_the_table(made):
     boxes = next(c for c in axes.collections if c.get_array() is not None)
     np.testing.assert_allclose(boxes.get_array(), values)
     assert stimulus in figures[0][1].caption
+    provenance = made.run.provenance
+    call = dict(provenance.call) | {"folds": "trial"}
+    leaky = replace(made.run, provenance=replace(provenance, call=call))
+    assert "had not learnt" in figures[0][1].caption
+    _, item = attention_figures(replace(made, run=leaky))[0]
+    assert "had not learnt" not in item.caption
 
 
 def test_networks_come_first_among_scanpaths(made):
