@@ -332,7 +332,10 @@ def oat_model(
     changes = {} if epochs is None else {"max_epochs": epochs}
     recipe: OATRecipe | None = None
     if base == "oat":
-        recipe = published_recipe(monitor="nats", **changes)
+        # Batches of displays: in any order, a display is encoded for each trial.
+        recipe = replace(
+            published_recipe(monitor="nats", **changes), trials_per_batch=0
+        )
     elif base == "oat-small":
         recipe = tuned_recipe(**changes)
     elif base == "oat-tuned":

@@ -30,6 +30,7 @@ from neurovis.fitting.train import Training, TrainSettings, train
 MIRRORS = ("horizontal", "vertical")
 MONITORS = ("nats", "delta")
 _IGNORED = -100
+_AT_ONCE = 6
 
 FloatArray = NDArray[np.float32]
 Scanpaths = Sequence[ObjectTrial] | Callable[[int], Sequence[ObjectTrial]]
@@ -116,18 +117,25 @@ def token_loss(module: nn.Module, batch: OATBatch) -> tuple[Tensor, float]:
     n_tokens : float
         How many.
     """
+    assert isinstance(module, OATNetwork)
     where = next(module.parameters()).device
-    logits = module(
-        batch.displays.to(where), batch.cells.to(where), batch.display.to(where)
-    )
-    tokens = batch.tokens.to(where)
-    loss = F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        tokens.flatten(),
-        ignore_index=_IGNORED,
-        reduction="sum",
-    )
-    return loss, float((batch.tokens != _IGNORED).sum())
+    encoded = module.encode(batch.displays.to(where))
+    n_tokens = (batch.tokens != _IGNORED).sum(dim=1)
+    losses = []
+    # Most scanpaths are much shorter than the longest: those of like length together.
+    for rows in torch.split(n_tokens.argsort(stable=True), _AT_ONCE):
+        longest = int(n_tokens[rows].max())
+        cells = batch.cells[rows, : longest - 1].to(where)
+        logits = module.decode(encoded.take(batch.display[rows].to(where)), cells)
+        losses.append(
+            F.cross_entropy(
+                logits.flatten(0, 1).float(),
+                batch.tokens[rows, :longest].flatten().to(where),
+                ignore_index=_IGNORED,
+                reduction="sum",
+            )
+        )
+    return torch.stack(losses).sum(), float(n_tokens.sum())
 
 
 class OATBatches(Sequence[OATBatch]):

@@ -16,13 +16,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import neurovis
+from neurovis.adapters.oat import load_oat
 from neurovis.cli import main
 from tasks.models import ModelSpec
 from tasks.run_config import run_options
 
 ROOT = Path(neurovis.__file__).parents[1]
 ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]
-VERBS = ["stimuli", "run", "report", "demo", "data", "weights", "doctor"]
+VERBS = ["stimuli", "run", "fit", "report", "demo", "data", "weights", "doctor"]
 STIMULI = ["stimuli", "search-asymmetry"]
 TASK = "search-asymmetry"
 RUN = ["run", TASK]
@@ -843,3 +844,142 @@ def test_no_file_names_a_place_on_one_machine():
         for match in PLACES.finditer(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+# ------------------------------------------------------------- search of objects
+
+FIT = ["fit", "oat"]
+OBJECTS = ["run", "object-search"]
+
+
+@pytest.mark.parametrize("words", [FIT, OBJECTS], ids=" ".join)
+def test_verbs_about_objects_have_a_word_on_every_option(call, words):
+    code, output, errors = call(*words, "--help")
+    assert (code, errors) == (0, "")
+    options = re.findall(r"^  --\S+.*(?:\n {6,}.*)*", output, re.MULTILINE)
+    assert len(options) > 10
+    for option in options:
+        assert len(re.split(r"\s{2,}", option.strip(), maxsplit=1)) == 2, option
+    if words == OBJECTS:
+        assert re.search(r"trial\s+and\s+published\s+LEAK", output)
+
+
+@pytest.fixture(scope="module")
+def fitted_oat(tmp_path_factory):
+    """One epoch on simulated searches, by a command of its own."""
+    folder = tmp_path_factory.mktemp("fit")
+    words = ["--data", "simulated", "--appearance", "none", "--target-position"]
+    words += ["true", "--epochs", 1, "--fold", 2, "--seed", 1, "--device", "cpu"]
+    done = spawn(*FIT, *words, "--out", "out", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "out", words, done.stdout
+
+
+def test_oat_is_trained_and_kept_by_one_command(fitted_oat, call):
+    out, words, said = fitted_oat
+    first, second = said.splitlines()
+    assert re.fullmatch(r"\d+ parameters, told of the target: position", first)
+    assert second == "weights out/oat.safetensors, curves out/curves.png"
+    names = {path.name for path in out.iterdir()}
+    assert names == {"run.json", "card.json", "curves.png", "fit", "oat.safetensors"}
+    notes = load_oat(weights=out / "oat.safetensors", device="cpu").notes
+    assert notes[0].startswith("Trained on 480 trials of simulated_shelves without")
+    # The same command reads what is there.
+    before = (out / "fit" / "model.safetensors").stat().st_mtime_ns
+    code, output, errors = call(*FIT, *words, "--out", out)
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[0] == first
+    assert (out / "fit" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_fit_in_the_same_folder_is_refused(fitted_oat, call):
+    out, words, _ = fitted_oat
+    before = listing(out)
+    message = "holds a run with epochs=1; now epochs=2"
+    assert_one_error(*call(*FIT, *words, "--epochs", 2, "--out", out), message)
+    assert listing(out) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "."], r"Amazon\.json"),
+        (["--size", "large"], "--size"),
+        (["--start", "shiped"], "`start` must be an existing file; shiped is nothing"),
+        (["--start", "shipped", "--appearance", "none"], "another architecture"),
+        (["--appearance", "crops"], "--appearance"),
+        (["--target-position", "told"], "--target-position"),
+        (["--fold", "10"], r"`fold` must be within \[0, 9\]; got 10"),
+        (["--epochs", "0"], r"`epochs` must be within \[1, inf\]"),
+        (["--epochs", "many"], "--epochs"),
+        (["--learning-rate", "0"], "`learning_rate` must be above 0"),
+        (["--mirrors", "horizonal"], "`mirrors`.*Did you mean 'horizontal'"),
+        (["--precision", "float16"], "--precision"),
+        (["--accumulate", "0"], "`accumulate`"),
+        (["--seed", "-1"], "`seed`"),
+        (["--device", "tpu"], "`device`.*'tpu'"),
+        (["--models", "oat"], "--models"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_of_a_fit_leave_nothing(call, tmp_path, words, message):
+    if "--data" not in words:
+        words = ["--data", "simulated", *words]
+    assert_one_error(*call(*FIT, "--out", "out", *words), message)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size", "published"], "Without `data` .*leave out `size`"),
+        (["--start", "shipped"], "Without `data` .*leave out `start`"),
+        (["--mirrors", "vertical"], "Without `data` .*leave out `mirrors`"),
+        (["--learning-rate", "1"], "Without `data` .*leave out `learning_rate`"),
+        (["--epochs", "-1"], "`epochs`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_without_data_most_options_of_a_fit_are_refused(call, tmp_path, words, message):
+    assert_one_error(*call(*FIT, "--out", "out", *words), message)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "`--data` is needed: the folder with the data of object-search"),
+        (["--data", "."], r"Amazon\.json"),
+        (["--models", "oat-smal"], "`models`.*Did you mean 'oat-small'"),
+        (["--models", ","], "`models` is empty"),
+        (["--models", "oat-tuned"], "appearance='synthetic', or oat-small"),
+        (["--models", "oat-small,oat-small"], "Two models are called 'oat-small'"),
+        (["--folds", "fold"], "--folds"),
+        (["--splits", "11"], r"`n_splits` must be within \[1, 10\]"),
+        (["--splits", "2", "--folds", "published"], r"`n_splits` .* \[1, 1\]"),
+        (["--appearance", "crops"], "--appearance"),
+        (["--target-position", "told"], "--target-position"),
+        (["--samples", "0"], "`n_samples`"),
+        (["--epochs", "0"], "`epochs`"),
+        (["--seed", "-1"], "`seed`"),
+        (["--device", "tpu"], "`device`.*'tpu'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_of_an_object_search_leave_nothing(call, tmp_path, words, message):
+    if words and "--data" not in words:
+        words = ["--data", "simulated", *words]
+    assert_one_error(*call(*OBJECTS, "--out", "out", *words), message)
+    assert listing(tmp_path) == {}
+
+
+def test_a_simulated_object_search_needs_no_data(call, tmp_path):
+    words = ["--data", "simulated", "--models", "chance_uniform,unigram_tokens"]
+    words += ["--splits", 1, "--samples", 1, "--out", "out"]
+    code, output, errors = call(*OBJECTS, *words)
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[-1] == "report out/report.html"
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Simulated observers of a known rule on generated shelves" in html
+    assert "Only 1 of 10 test sets were used." in html

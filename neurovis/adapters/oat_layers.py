@@ -397,3 +397,45 @@ def sinusoids(first: int, n_places: int, width: int) -> Tensor:
     rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     waves = torch.stack([(place * rate).sin(), (place * rate).cos()], dim=-1)
     return waves.flatten(1).float()
+
+
+@dataclass(frozen=True)
+class EncodedDisplays:
+    """What the decoder needs of displays.
+
+    Parameters
+    ----------
+    fixated : Tensor, shape (n_displays, n_objects + 1, width)
+        Inputs of the decoder.
+    keys : list of pair of Tensor
+        Keys and values of each decoder layer.
+    pointed : pair of Tensor
+        What the pointer compares tokens with.
+    mask : Tensor of bool or None, shape (n_displays, n_objects + 1)
+        True where an object is there.
+    """
+
+    fixated: Tensor
+    keys: list[tuple[Tensor, Tensor]]
+    pointed: tuple[Tensor, Tensor]
+    mask: Tensor | None
+
+    def take(self, rows: Tensor) -> "EncodedDisplays":
+        """Return some displays, in any order and number.
+
+        Parameters
+        ----------
+        rows : Tensor of int64, shape (n,)
+            Which.
+
+        Returns
+        -------
+        EncodedDisplays
+            Copies.
+        """
+        return EncodedDisplays(
+            self.fixated[rows],
+            [(keys[rows], values[rows]) for keys, values in self.keys],
+            (self.pointed[0][rows], self.pointed[1][rows]),
+            None if self.mask is None else self.mask[rows],
+        )

@@ -22,6 +22,7 @@ from neurovis.adapters.oat_appearance import (
 )
 from neurovis.adapters.oat_layers import (
     DecoderLayer,
+    EncodedDisplays,
     EncoderLayer,
     ObjectAttention,
     sinusoids,
@@ -320,7 +321,7 @@ class OATNetwork(nn.Module):
         fixated = torch.cat([shelf, start[:, None]], dim=1)
         return objects, fixated.index_put((rows, batch.target), found)
 
-    def encode(self, batch: ObjectBatch) -> "EncodedDisplays":
+    def encode(self, batch: ObjectBatch) -> EncodedDisplays:
         """Encode displays, once for all scanpaths on them.
 
         Parameters
@@ -394,56 +395,38 @@ class OATNetwork(nn.Module):
             Logits of the objects; of the end, at the number of objects of the
             display; of padding, last. Places without an object have -inf.
         """
-        encoded = self.encode(batch).take(display)
-        cells = cells.clamp(0, batch.n_objects - 1)
-        start = cells.new_full((len(cells), 1), batch.n_objects)
+        return self.decode(self.encode(batch).take(display), cells, looks)
+
+    def decode(
+        self,
+        encoded: EncodedDisplays,
+        cells: Tensor,
+        looks: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Score every token of scanpaths on displays that were encoded.
+
+        Parameters
+        ----------
+        encoded : EncodedDisplays
+            The display of every scanpath.
+        cells : Tensor of int64, shape (n_sequences, n_fixations)
+            Scanpaths, padded with anything at their ends.
+        looks : list, optional
+            As in `forward`.
+
+        Returns
+        -------
+        Tensor, shape (n_sequences, n_fixations + 1, n_objects + 2)
+            As `forward`.
+        """
+        n_objects = encoded.fixated.shape[1] - 1
+        cells = cells.clamp(0, n_objects - 1)
+        start = cells.new_full((len(cells), 1), n_objects)
         tokens = self.fixation_tokens(encoded.fixated, torch.cat([start, cells], 1))
         mask = None if encoded.mask is None else encoded.mask[:, None, None]
         for layer, objects in zip(self.decoder, encoded.keys, strict=True):
             tokens = layer(tokens, objects, mask, looks=looks)
         return cast(Tensor, self.pointer(tokens, encoded.pointed, encoded.mask))
-
-
-@dataclass(frozen=True)
-class EncodedDisplays:
-    """What the decoder needs of displays.
-
-    Parameters
-    ----------
-    fixated : Tensor, shape (n_displays, n_objects + 1, width)
-        Inputs of the decoder.
-    keys : list of pair of Tensor
-        Keys and values of each decoder layer.
-    pointed : pair of Tensor
-        What the pointer compares tokens with.
-    mask : Tensor of bool or None, shape (n_displays, n_objects + 1)
-        True where an object is there.
-    """
-
-    fixated: Tensor
-    keys: list[tuple[Tensor, Tensor]]
-    pointed: tuple[Tensor, Tensor]
-    mask: Tensor | None
-
-    def take(self, rows: Tensor) -> "EncodedDisplays":
-        """Return some displays, in any order and number.
-
-        Parameters
-        ----------
-        rows : Tensor of int64, shape (n,)
-            Which.
-
-        Returns
-        -------
-        EncodedDisplays
-            Copies.
-        """
-        return EncodedDisplays(
-            self.fixated[rows],
-            [(keys[rows], values[rows]) for keys, values in self.keys],
-            (self.pointed[0][rows], self.pointed[1][rows]),
-            None if self.mask is None else self.mask[rows],
-        )
 
 
 def published_config(**changes: str | int | float | bool) -> OATConfig:

@@ -13,6 +13,7 @@ from PIL import Image
 from neurovis.adapters.oat import OAT, load_oat
 from neurovis.adapters.oat_network import OATNetwork, published_config, small_config
 from neurovis.core.files import sha256_file
+from neurovis.fitting.train import TrainSettings
 from tasks.fit_oat import WEIGHTS_FILE, fit_oat_observer
 from tasks.oat_training import OATRecipe, fit_oat
 from tasks.object_search_data import search_splits, trials_fingerprint
@@ -274,16 +275,11 @@ def test_the_published_network_is_trained_by_its_recipe(tmp_path):
     known = json.loads(text)["identity"]
     assert known["identity"]["recipe"]["trials_per_batch"] == 20
     assert known["settings"]["monitor"] == "nats"
+    settings = known["settings"] | {"betas": tuple(known["settings"]["betas"])}
     other, _ = fit_oat(
         training,
         validation,
         config=observer.network.config,
-        recipe=OATRecipe(_published_settings(known["settings"]), trials_per_batch=20),
+        recipe=OATRecipe(TrainSettings(**settings), trials_per_batch=20),
     )
     assert other.identity == observer.identity
-
-
-def _published_settings(settings):
-    from neurovis.fitting.train import TrainSettings
-
-    return TrainSettings(**{**settings, "betas": tuple(settings["betas"])})

@@ -445,7 +445,7 @@ def mixed():
     trials = [
         ObjectTrial(grid(name, rows, cols), who, draw.integers(rows * cols, size=n))
         for name, rows, cols in shapes
-        for who, n in (("ann", 3), ("bob", 6))
+        for who, n in (("ann", 3), ("bob", 6), ("cat", 1))
     ]
     network = OATNetwork(SEEING, seed=2).eval()
     with torch.no_grad():
@@ -824,18 +824,18 @@ def test_a_short_training_foretells_a_searcher_better_than_shares_of_objects():
     trials = searches("test", 30)
     found = mean_nats(fit_searcher(6, 45), trials)
     limits = baseline_nats(trials)
-    # Measured: 2.25 of the searcher itself, 2.58, and 2.71 of the shares.
+    # Measured: 2.279 of the searcher itself, 2.584, and 2.733 of the shares.
     assert mean_nats(SHELF_SEARCHER, trials) < found < limits["unigram_tokens"] - 0.05
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_searcher_told_where_the_target_is_is_recovered():
-    observer = fit_searcher(120, 60)
+    observer = fit_searcher(200, 60)
     trials = searches("test", 45)
     own, found = mean_nats(SHELF_SEARCHER, trials), mean_nats(observer, trials)
     limits = baseline_nats(trials)
-    # Measured: 0.05 above the searcher, 0.24 below displacements.
+    # Measured: 2.273, 2.323, and 2.521 and 2.731 of the two baselines.
     assert own < found < own + 0.08
     assert found < limits["displacement_tokens"] - 0.15
     assert found < limits["unigram_tokens"] - 0.3

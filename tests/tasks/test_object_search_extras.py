@@ -13,7 +13,8 @@ from neurovis.fitting.train import TrainSettings
 from tasks.oat_model import OATModel
 from tasks.oat_training import OATRecipe
 from tasks.object_predictions import predict_trials, score_samples
-from tasks.object_search_data import search_splits, tested_trials
+from tasks.object_search_data import search_splits
+from tasks.object_search_data import tested_trials as keep_tested
 from tasks.object_search_extras import (
     FOLD_MEASURES,
     attention_table,
@@ -75,7 +76,7 @@ def predictions(data, splits, models):
 
 
 def test_values_of_folds_are_means_over_their_test_trials(data, splits, predictions):
-    tested, tests = tested_trials(data, splits)
+    tested, tests = keep_tested(data, splits)
     scores = {
         name: score_samples(name, made.samples, tested, tests)
         for name, made in predictions.items()
