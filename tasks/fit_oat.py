@@ -25,7 +25,7 @@ from neurovis.core.files import atomic_path, sha256_file, write_json
 from neurovis.core.provenance import collect
 from neurovis.fitting.train import Training
 from tasks.oat_looks import N_FEATURES, synthetic_looks
-from tasks.oat_model import published_recipe, tuned_recipe
+from tasks.oat_model import published_size_recipe, tuned_recipe
 from tasks.oat_pretraining import Curriculum, pretrain_oat
 from tasks.oat_training import OATRecipe, check_start, fit_oat
 from tasks.object_search_data import trials_fingerprint
@@ -185,7 +185,7 @@ def fit_oat_observer(
     )
     recipe: OATRecipe = tuned_recipe(**changes)
     if size == "published":
-        recipe = published_recipe(monitor="nats", **changes)
+        recipe = published_size_recipe(**changes)
     recipe = replace(recipe, mirrors=tuple(mirrors))
     began = _start(start, target_position)
     if began is not None:

@@ -240,6 +240,25 @@ def published_recipe(**changes: Any) -> OATRecipe:
     return OATRecipe(replace(settings, **changes), trials_per_batch=20)
 
 
+def published_size_recipe(**changes: Any) -> OATRecipe:
+    """Return the published optimiser for batches of four displays.
+
+    Trials in any order would encode a display for nearly each of them.
+
+    Parameters
+    ----------
+    **changes : object
+        Fields of `TrainSettings`.
+
+    Returns
+    -------
+    OATRecipe
+        As `published_recipe`; the best nats per token are kept.
+    """
+    recipe = published_recipe(**{"monitor": "nats", **changes})
+    return replace(recipe, trials_per_batch=0)
+
+
 def tuned_recipe(**changes: Any) -> OATRecipe:
     """Return the recipe for some hundred scanpaths, with changes of its settings.
 
@@ -332,10 +351,7 @@ def oat_model(
     changes = {} if epochs is None else {"max_epochs": epochs}
     recipe: OATRecipe | None = None
     if base == "oat":
-        # Batches of displays: in any order, a display is encoded for each trial.
-        recipe = replace(
-            published_recipe(monitor="nats", **changes), trials_per_batch=0
-        )
+        recipe = published_size_recipe(**changes)
     elif base == "oat-small":
         recipe = tuned_recipe(**changes)
     elif base == "oat-tuned":

@@ -19,11 +19,13 @@ import pandas as pd
 from analysis.search_efficiency import BEHAVIOURS
 from data_loaders.gaze import GazeData
 from neurovis.core.checks import check_between, check_whole
+from neurovis.core.device import resolve
 from neurovis.core.files import write_table
 from neurovis.core.log import progress
 from neurovis.core.object_scanpaths import ObjectScanpathModel
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, HUMAN_MODEL, Score
+from tasks.oat_model import OATModel
 from tasks.object_models import MODELS, object_models
 from tasks.object_predictions import (
     Predictions,
@@ -242,6 +244,7 @@ def run_object_search(
     provenance = run_provenance(
         observers,
         arguments,
+        device=_used_device(observers, device),
         fingerprints={"trials": fingerprint},
         notes=[
             *tested.notes,
@@ -258,6 +261,12 @@ def run_object_search(
         fixations=_fixation_table(tested, predictions),
     )
     return score
+
+
+def _used_device(models: Sequence[ObjectScanpathModel], device: str) -> object:
+    """Return where networks compute; heuristics always use the CPU."""
+    has_network = any(isinstance(model, OATModel) for model in models)
+    return resolve(device) if has_network else "cpu"
 
 
 def _score_table(

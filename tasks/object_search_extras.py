@@ -1,6 +1,7 @@
 """What a run tells beside its scores: folds, statistics, learning, attention."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from analysis.policy_statistics import policy_statistics
 from neurovis.core.files import read_table
 from neurovis.core.object_scanpaths import ObjectScanpathModel, ObjectTrial
 from neurovis.core.types import HUMAN_MODEL
-from tasks.oat_model import OATModel
+from tasks.oat_model import GREEDY, OATModel
 from tasks.object_predictions import Predictions
 from tasks.object_search_data import ObjectSearchData, Split
 from tasks.object_search_scores import TrialScores
@@ -124,7 +125,7 @@ def learning_curves(
     """
     tables = []
     for model in models:
-        if not isinstance(model, OATModel) or model.greedy or model.recipe is None:
+        if not _is_shown(model, models) or model.recipe is None:
             continue
         for split in splits:
             training, validation, _ = _parts(data, split)
@@ -169,7 +170,7 @@ def attention_table(
     training, validation, test = _parts(data, splits[0])
     shown = _shown_trials(test)
     for model in models:
-        if not isinstance(model, OATModel) or model.greedy:
+        if not _is_shown(model, models):
             continue
         observer = model.fit(training, validation, seed=seed)
         for trial in shown:
@@ -190,6 +191,17 @@ def attention_table(
                 )
             )
     return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _is_shown(
+    model: ObjectScanpathModel, models: Sequence[ObjectScanpathModel]
+) -> TypeGuard[OATModel]:
+    """Whether it is an OAT, and not the greedy form of another one here."""
+    if not isinstance(model, OATModel):
+        return False
+    return not model.greedy or model.name.removesuffix(GREEDY) not in {
+        other.name for other in models
+    }
 
 
 def _shown_trials(test: Sequence[ObjectTrial]) -> list[ObjectTrial]:
