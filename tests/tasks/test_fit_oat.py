@@ -273,13 +273,13 @@ def test_the_published_network_is_trained_by_its_recipe(tmp_path):
     )
     text = (tmp_path / "fit" / "fit" / "training.json").read_text()
     known = json.loads(text)["identity"]
-    assert known["identity"]["recipe"]["trials_per_batch"] == 20
+    assert known["identity"]["recipe"]["trials_per_batch"] == 0
     assert known["settings"]["monitor"] == "nats"
     settings = known["settings"] | {"betas": tuple(known["settings"]["betas"])}
     other, _ = fit_oat(
         training,
         validation,
         config=observer.network.config,
-        recipe=OATRecipe(TrainSettings(**settings), trials_per_batch=20),
+        recipe=OATRecipe(TrainSettings(**settings), trials_per_batch=0),
     )
     assert other.identity == observer.identity
