@@ -154,9 +154,21 @@ def test_learning_curves_are_those_of_every_fit(data, splits, models, prediction
 
 
 def test_without_trained_models_there_are_no_curves(data, splits, models):
-    table = learning_curves(models[1:], data, splits, SEED)
+    table = learning_curves(models[2:], data, splits, SEED)
     assert list(table.columns) == ["model", "fold", "epoch"]
     assert len(table) == 0
+
+
+def test_a_greedy_model_is_shown_only_without_the_model_that_draws(
+    data, splits, models
+):
+    both, alone = (
+        learning_curves(some, data, splits, SEED) for some in (models, models[1:])
+    )
+    assert set(both["model"]) == {"oat"}
+    assert set(alone["model"]) == {"oat-greedy"}
+    columns = [name for name in both if name != "model"]
+    pd.testing.assert_frame_equal(both[columns], alone[columns])
 
 
 # -------------------------------------------------------------------- attention
@@ -197,7 +209,7 @@ def test_attention_and_expectation_are_shares_along_tested_scanpaths(
 
 
 def test_models_without_attention_leave_an_empty_table(data, splits, models):
-    table = attention_table(models[1:], data, splits, SEED)
+    table = attention_table(models[2:], data, splits, SEED)
     assert len(table) == 0
     assert list(table.columns) == [
         *("model", "subject", "stimulus_id", "token", "cell"),
