@@ -420,11 +420,13 @@ def test_a_second_writer_waits_and_reads_the_result_of_the_first(tmp_path):
         calls.append(1)
         return squared_error(module, batch)
 
-    def run(_):
-        return fit(folder=tmp_path / "run", loss=loss, **NOISY)
+    def run(module):
+        return fit(module, folder=tmp_path / "run", loss=loss, **NOISY)
 
+    # Made here: threads share the generator that draws the weights.
+    modules = [network(), network()]
     with ThreadPoolExecutor(2) as pool:
-        assert_equal(*pool.map(run, range(2)))
+        assert_equal(*pool.map(run, modules))
     assert len(calls) == 20
 
 
