@@ -370,8 +370,20 @@ def common(
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
 
+def _is_told(error: Exception) -> bool:
+    # Torch reports a shortage of memory by a RuntimeError; any other is a defect.
+    if not isinstance(error, RuntimeError):
+        return True
+    from neurovis.core.device import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
 def main() -> None:
-    """Run the command line; errors become one line and an exit code above 0."""
+    """Run the command line; errors become one line and an exit code above 0.
+
+    Notes that were added to an error stand below it.
+    """
     try:
         app()
     except SystemExit as end:
@@ -387,11 +399,13 @@ def main() -> None:
         OSError,
         ImportError,
         MemoryError,
+        RuntimeError,
     ) as error:
-        if "--verbose" in sys.argv:
+        if "--verbose" in sys.argv or not _is_told(error):
             raise
         text = error.args[0] if isinstance(error, KeyError) else str(error)
-        sys.stderr.write(f"error: {text}\n")
+        notes = getattr(error, "__notes__", [])
+        sys.stderr.write("\n".join([f"error: {text}", *notes, ""]))
         sys.exit(1)
 
 

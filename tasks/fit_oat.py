@@ -14,32 +14,21 @@ import torch
 
 from analysis.plots_training import plot_learning_curves
 from neurovis.adapters.oat import OAT, load_oat, shipped_name
-from neurovis.adapters.oat_network import (
-    TARGET_POSITIONS,
-    published_config,
-    small_config,
-)
+from neurovis.adapters.oat_network import TARGET_POSITIONS
 from neurovis.core.checks import check_option, check_path, check_whole
 from neurovis.core.device import resolve
 from neurovis.core.files import atomic_path, sha256_file, write_json
 from neurovis.core.provenance import collect
 from neurovis.fitting.train import Training
-from tasks.oat_looks import N_FEATURES, synthetic_looks
-from tasks.oat_model import published_size_recipe, tuned_recipe
+from tasks.oat_looks import APPEARANCES, synthetic_looks
+from tasks.oat_model import SIZES, oat_config, published_size_recipe, tuned_recipe
 from tasks.oat_pretraining import Curriculum, pretrain_oat
 from tasks.oat_training import OATRecipe, check_start, fit_oat
 from tasks.object_search_data import trials_fingerprint
-from tasks.object_search_inputs import (
-    APPEARANCES,
-    Source,
-    search_data,
-    source_call,
-    split_data,
-)
+from tasks.object_search_inputs import Source, search_data, source_call, split_data
 from tasks.report_parts import figure_of
 from tasks.runs import begin_run
 
-SIZES = ("small", "published")
 STARTS = ("none", "shipped")
 WEIGHTS_FILE = "oat.safetensors"
 # What cannot be chosen without data.
@@ -172,17 +161,8 @@ def fit_oat_observer(
         return _keep(folder, observer, done, arguments, {}, where)
     everything, splits = split_data(search_data(data, appearance), "fold10", seed=seed)
     check_whole("fold", fold, low=0, high=len(splits) - 1)
-    parts = [
-        [everything.trials[i] for i in rows]
-        for rows in (splits[fold].training, splits[fold].validation)
-    ]
-    dressed = appearance == "synthetic"
-    make = small_config if size == "small" else published_config
-    config = make(
-        appearance="features" if dressed else "none",
-        n_features=N_FEATURES if dressed else 0,
-        target_position=target_position,
-    )
+    training, validation, _ = splits[fold].divide(everything.trials)
+    config = oat_config(size, appearance, target_position)
     recipe: OATRecipe = tuned_recipe(**changes)
     if size == "published":
         recipe = published_size_recipe(**changes)
@@ -192,25 +172,26 @@ def fit_oat_observer(
         check_start(began, config)
     folder = begin_run(out, arguments)
     observer, done = fit_oat(
-        parts[0],
-        parts[1],
+        training,
+        validation,
         config=config,
         recipe=recipe,
         seed=seed,
         start=began,
-        looks=synthetic_looks(0) if dressed else None,
+        looks=synthetic_looks(0) if appearance == "synthetic" else None,
         folder=folder / "fit",
         device=device,
         notes=(
-            f"Trained on {len(parts[0])} trials of {everything.name} without "
+            f"Trained on {len(training)} trials of {everything.name} without "
             f"{splits[fold].name}; the licence of those data holds for these "
             "weights.",
             *everything.notes,
         ),
     )
-    hashes = dict(
-        zip(("training", "validation"), map(trials_fingerprint, parts), strict=True)
-    )
+    hashes = {
+        "training": trials_fingerprint(training),
+        "validation": trials_fingerprint(validation),
+    }
     return _keep(folder, observer, done, arguments, hashes, where)
 
 

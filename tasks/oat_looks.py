@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from neurovis.core.object_displays import Display
 from neurovis.core.object_scanpaths import ObjectTrial
 from stimuli.shelf_covers import cover_features, draw_covers
 from tasks.object_search_data import ObjectSearchData
 
+APPEARANCES = ("none", "synthetic")
+"""What displays look like: nothing, or generated covers."""
 COVER_SIZE_PX = (10, 16)
 """Generated covers are described by mean colours: they need not be larger."""
 N_FEATURES = 120
@@ -44,6 +47,31 @@ def synthetic_looks(seed: int, n: int = N_LOOKS) -> NDArray[np.float32]:
     return _features([f"training cover {k}" for k in range(n)], seed)
 
 
+def display_looks(display: Display, seed: int) -> NDArray[np.float32]:
+    """Return features of generated covers, one for each object of a display.
+
+    Parameters
+    ----------
+    display : ObjectDisplay or FreeDisplay
+        The display; its `stimulus_id` and the object name the cover.
+    seed : int
+        Seed of the covers.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_cells, 120)
+        See `stimuli.shelf_covers.cover_features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is none.
+    """
+    return _features(
+        [f"{display.stimulus_id} {k}" for k in range(display.n_cells)], seed
+    )
+
+
 def dress_displays(data: ObjectSearchData, seed: int = 0) -> ObjectSearchData:
     """Give displays synthetic covers.
 
@@ -76,8 +104,7 @@ def dress_displays(data: ObjectSearchData, seed: int = 0) -> ObjectSearchData:
         display = trial.display
         if display.stimulus_id in dressed:
             continue
-        keys = [f"{display.stimulus_id} {k}" for k in range(display.n_cells)]
-        looks = _features(keys, seed)
+        looks = display_looks(display, seed)
         looks[display.target_cell] = targets[place[target_of[display.stimulus_id]]]
         dressed[display.stimulus_id] = replace(display, appearance=looks)
     trials = tuple(

@@ -13,15 +13,17 @@ from neurovis.adapters.oat import OAT, knowledge, load_oat, shipped_name
 from neurovis.adapters.oat_network import OATConfig, published_config, small_config
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.files import sha256_file, sha256_json
-from neurovis.core.object_scanpaths import ObjectTrial
+from neurovis.core.object_scanpaths import ObjectScanpathModel, ObjectTrial
 from neurovis.fitting.train import TrainSettings
 from tasks import oat_training
-from tasks.oat_looks import N_FEATURES, synthetic_looks
+from tasks.oat_looks import APPEARANCES, N_FEATURES, synthetic_looks
 from tasks.oat_training import OATRecipe, check_start, fit_oat
 
 OAT_MODELS = ("oat", "oat-small", "oat-tuned", "oat-shipped")
 """The published network; a small one; the same, starting from the shipped weights;
 these weights as they are."""
+SIZES = ("small", "published")
+"""Architectures."""
 GREEDY = "-greedy"
 """Ending of the names of models that take the most probable token always."""
 # Read once: what a model is must not change while it runs.
@@ -200,10 +202,76 @@ class OATModel:
         }
 
 
+def has_drawing_twin(
+    model: ObjectScanpathModel, models: Sequence[ObjectScanpathModel]
+) -> bool:
+    """Tell whether a model is the greedy form of another one, which draws.
+
+    How tokens are chosen is all that differs: networks, training curves, attention and
+    probabilities are the same.
+
+    Parameters
+    ----------
+    model : ObjectScanpathModel
+        The model.
+    models : sequence of ObjectScanpathModel
+        Where to look for the other one.
+
+    Returns
+    -------
+    bool
+        False for all that are no greedy `OATModel`.
+    """
+    if not isinstance(model, OATModel) or not model.greedy:
+        return False
+    drawing = model.identity | {"greedy": False}
+    return any(
+        isinstance(other, OATModel) and other.identity == drawing for other in models
+    )
+
+
 def _ordered(trials: Sequence[ObjectTrial]) -> list[ObjectTrial]:
     """Sort trials: the order of the data must not matter."""
     return sorted(
         trials, key=lambda t: (t.display.stimulus_id, t.subject, t.fingerprint)
+    )
+
+
+def oat_config(size: str, appearance: str, target_position: str) -> OATConfig:
+    """Return the architecture for displays with or without generated covers.
+
+    Parameters
+    ----------
+    size : {"small", "published"}
+        How large the network is.
+    appearance : {"none", "synthetic"}
+        What displays look like: nothing, or features of generated covers.
+    target_position : {"none", "true"}
+        Whether the network is told where the target is.
+
+    Returns
+    -------
+    OATConfig
+        The architecture.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown.
+
+    Examples
+    --------
+    >>> oat_config("small", "synthetic", "none").n_features
+    120
+    """
+    check_option("size", size, SIZES)
+    check_option("appearance", appearance, APPEARANCES)
+    dressed = appearance == "synthetic"
+    make = small_config if size == "small" else published_config
+    return make(
+        appearance="features" if dressed else "none",
+        n_features=N_FEATURES if dressed else 0,
+        target_position=target_position,
     )
 
 
@@ -254,6 +322,11 @@ def published_size_recipe(**changes: Any) -> OATRecipe:
     -------
     OATRecipe
         As `published_recipe`; the best nats per token are kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is unknown or its value out of range.
     """
     recipe = published_recipe(**{"monitor": "nats", **changes})
     return replace(recipe, trials_per_batch=0)
@@ -335,13 +408,10 @@ def oat_model(
         check_whole("epochs", epochs, low=1)
     base = name.removesuffix(GREEDY)
     check_option("models", base, OAT_MODELS)
-    check_option("appearance", appearance, ("synthetic", "none"))
+    config = oat_config(
+        "published" if base == "oat" else "small", appearance, target_position
+    )
     dressed = appearance == "synthetic"
-    looks = {
-        "appearance": "features" if dressed else "none",
-        "n_features": N_FEATURES if dressed else 0,
-        "target_position": target_position,
-    }
     shipped = base in ("oat-tuned", "oat-shipped")
     if shipped and not dressed:
         raise ValueError(
@@ -356,10 +426,9 @@ def oat_model(
         recipe = tuned_recipe(**changes)
     elif base == "oat-tuned":
         recipe = tuned_recipe(learning_rate=3e-4, **changes)
-    make = published_config if base == "oat" else small_config
     return OATModel(
         name,
-        make(**looks),
+        config,
         recipe,
         start=shipped_name(target_position) if shipped else None,
         looks_seed=0 if dressed else None,

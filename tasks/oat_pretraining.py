@@ -17,8 +17,7 @@ from neurovis.core.object_displays import ObjectDisplay, regular_display
 from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.core.rng import generator
 from neurovis.fitting.train import Training, TrainSettings
-from stimuli.shelf_covers import cover_features, draw_covers
-from tasks.oat_looks import COVER_SIZE_PX, N_FEATURES, synthetic_looks
+from tasks.oat_looks import N_FEATURES, display_looks, synthetic_looks
 from tasks.oat_training import OATRecipe, fit_oat
 
 NOTE = (
@@ -172,11 +171,7 @@ def pretrain_oat(
 
 def _validation(plan: Curriculum, seed: int) -> list[ObjectTrial]:
     displays = _displays("validation", _N_VALIDATION, small=False, seed=seed)
-    dressed = []
-    for display in displays:
-        keys = [f"{display.stimulus_id} {k}" for k in range(display.n_cells)]
-        covers = draw_covers(keys, seed=seed, size_px=COVER_SIZE_PX)
-        dressed.append(replace(display, appearance=cover_features(covers)))
+    dressed = [replace(d, appearance=display_looks(d, seed)) for d in displays]
     rules = [
         random_policy(seed, "pretraining validation", k)
         for k in range(plan.n_observers)

@@ -10,8 +10,8 @@ from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import resolve
 from neurovis.core.object_scanpaths import KNOWLEDGE, ObjectScanpathModel
 from tasks.models import check_names
+from tasks.oat_looks import APPEARANCES
 from tasks.oat_model import GREEDY, OAT_MODELS, oat_model
-from tasks.object_search_inputs import APPEARANCES
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 
 MODELS = (*OBJECT_BASELINES, *TOKEN_BASELINES)

@@ -88,10 +88,7 @@ def predict_trials(
     code = code_fingerprint()
     parts = []
     for split in splits:
-        training, validation, test = (
-            [data.trials[i] for i in rows]
-            for rows in (split.training, split.validation, split.test)
-        )
+        training, validation, test = split.divide(data.trials)
 
         def compute(
             training: list[ObjectTrial] = training,
@@ -178,6 +175,35 @@ def long_table(paths: Sequence[ObjectPath]) -> pd.DataFrame:
     )
 
 
+def sampled_trials(
+    name: str, samples: pd.DataFrame, data: ObjectSearchData
+) -> list[ObjectTrial]:
+    """Return the scanpaths of a model as trials.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model, which becomes the observer.
+    samples : DataFrame
+        As in `Predictions`, at least one row.
+    data : ObjectSearchData
+        Human trials on the same displays.
+
+    Returns
+    -------
+    list of ObjectTrial
+        One per scanpath, in the order of the table.
+    """
+    displays = {t.display.stimulus_id: t.display for t in data.trials}
+    starts = np.flatnonzero(samples["fixation"] == 0)
+    paths = np.split(samples["cell"].to_numpy(), starts[1:])
+    stimuli = samples["stimulus_id"].iloc[starts]
+    return [
+        ObjectTrial(displays[stimulus], name, path)
+        for stimulus, path in zip(stimuli, paths, strict=True)
+    ]
+
+
 def score_samples(
     name: str, samples: pd.DataFrame, data: ObjectSearchData, splits: Sequence[Split]
 ) -> TrialScores:
@@ -199,17 +225,11 @@ def score_samples(
     TrialScores
         In the order of `data.trials`, human fixations at the centres of objects.
     """
-    displays = {t.display.stimulus_id: t.display for t in data.trials}
-    starts = np.flatnonzero(samples["fixation"] == 0)
-    heads = samples.iloc[starts]
-    cells = np.split(samples["cell"].to_numpy(), starts[1:])
-    pred: list[ObjectTrial] = []
+    pred = sampled_trials(name, samples, data)
+    made_in = samples.loc[samples["fixation"] == 0, "split"]
     of_test: dict[tuple[str, str], list[int]] = {}
-    for split, stimulus, path in zip(
-        heads["split"], heads["stimulus_id"], cells, strict=True
-    ):
-        of_test.setdefault((split, stimulus), []).append(len(pred))
-        pred.append(ObjectTrial(displays[stimulus], name, path))
+    for place, (split, trial) in enumerate(zip(made_in, pred, strict=True)):
+        of_test.setdefault((split, trial.display.stimulus_id), []).append(place)
     pairs = [
         (place, trial)
         for split in splits

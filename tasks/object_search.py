@@ -25,7 +25,7 @@ from neurovis.core.log import progress
 from neurovis.core.object_scanpaths import ObjectScanpathModel
 from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, HUMAN_MODEL, Score
-from tasks.oat_model import OATModel
+from tasks.oat_model import OATModel, has_drawing_twin
 from tasks.object_models import MODELS, object_models
 from tasks.object_predictions import (
     Predictions,
@@ -153,7 +153,9 @@ def run_object_search(
     Returns
     -------
     Score
-        Every measure of every model and of people, each left out in turn.
+        Every measure of every model and of people, each left out in turn. A greedy
+        OAT has nats of its own only where the one that draws from the same network is
+        not among the models: they are equal.
 
     Raises
     ------
@@ -215,7 +217,12 @@ def run_object_search(
     for name, made in predictions.items():
         if len(made.samples):
             scores[name] = score_samples(name, made.samples, tested, tests)
-    tokens = {name: made.tokens for name, made in predictions.items()}
+    # A greedy model has the nats of the one that draws from the same network.
+    tokens = {
+        model.name: predictions[model.name].tokens
+        for model in observers
+        if not has_drawing_twin(model, observers)
+    }
     fingerprint = trials_fingerprint(tested.trials)
     rows, summaries = _score_table(
         scores,
@@ -230,12 +237,7 @@ def run_object_search(
     write_table(folder / "curves.parquet", curves)
     wide = curves.pivot_table(index="n", columns="model", values="value", sort=False)
     write_table(folder / "tfp_curves.csv", wide.reset_index())
-    write_table(
-        folder / "folds.csv",
-        fold_values(
-            tested, tests, scores, {n: p.tokens for n, p in predictions.items()}
-        ),
-    )
+    write_table(folder / "folds.csv", fold_values(tested, tests, scores, tokens))
     write_table(folder / "statistics.csv", statistics_table(tested, predictions))
     learning = learning_curves(observers, everything, splits, seed)
     write_table(folder / "learning.csv", learning)

@@ -189,6 +189,27 @@ class Split:
     validation: NDArray[np.intp]
     test: NDArray[np.intp]
 
+    def divide(
+        self, trials: Sequence[ObjectTrial]
+    ) -> tuple[list[ObjectTrial], list[ObjectTrial], list[ObjectTrial]]:
+        """Return the trials of each part.
+
+        Parameters
+        ----------
+        trials : sequence of ObjectTrial
+            All trials, in the order that the positions refer to.
+
+        Returns
+        -------
+        training, validation, test : list of ObjectTrial
+            The parts.
+        """
+        training, validation, test = (
+            [trials[i] for i in rows]
+            for rows in (self.training, self.validation, self.test)
+        )
+        return training, validation, test
+
 
 def search_splits(data: ObjectSearchData, folds: str = "fold10") -> list[Split]:
     """Divide trials for cross-validation, each in one test set.
@@ -343,10 +364,8 @@ def check_no_leakage(
         If two of the three sets share a display, the test set shares an observer with
         another set and `observers` is set, or nothing is left to learn from.
     """
-    sets = {
-        name: [trials[i] for i in getattr(split, name)]
-        for name in ("training", "validation", "test")
-    }
+    names = ("training", "validation", "test")
+    sets = dict(zip(names, split.divide(trials), strict=True))
     if not sets["training"] and not sets["validation"]:
         raise ValueError(
             f"Split {split.name!r} leaves nothing to learn from: more than one fold "

@@ -10,8 +10,8 @@ from analysis.policy_statistics import policy_statistics
 from neurovis.core.files import read_table
 from neurovis.core.object_scanpaths import ObjectScanpathModel, ObjectTrial
 from neurovis.core.types import HUMAN_MODEL
-from tasks.oat_model import GREEDY, OATModel
-from tasks.object_predictions import Predictions
+from tasks.oat_model import OATModel, has_drawing_twin
+from tasks.object_predictions import Predictions, sampled_trials
 from tasks.object_search_data import ObjectSearchData, Split
 from tasks.object_search_scores import TrialScores
 
@@ -81,18 +81,10 @@ def statistics_table(
         `model` ("human" first), and the columns of
         `analysis.policy_statistics.policy_statistics`.
     """
-    displays = {t.display.stimulus_id: t.display for t in data.trials}
     tables = [policy_statistics(data.trials).assign(model=HUMAN_MODEL)]
     for name, made in predictions.items():
-        part = made.samples
-        if len(part):
-            starts = np.flatnonzero(part["fixation"] == 0)
-            paths = np.split(part["cell"].to_numpy(), starts[1:])
-            where = part["stimulus_id"].iloc[starts]
-            trials = [
-                ObjectTrial(displays[stimulus], name, path)
-                for stimulus, path in zip(where, paths, strict=True)
-            ]
+        if len(made.samples):
+            trials = sampled_trials(name, made.samples, data)
             tables.append(policy_statistics(trials).assign(model=name))
     table = pd.concat(tables, ignore_index=True)
     return table[["model", *(c for c in table.columns if c != "model")]]
@@ -128,7 +120,7 @@ def learning_curves(
         if not _is_shown(model, models) or model.recipe is None:
             continue
         for split in splits:
-            training, validation, _ = _parts(data, split)
+            training, validation, _ = split.divide(data.trials)
             folder = model.fit_folder(training, validation, seed)
             if folder is not None:
                 curves = read_table(folder / "curves.csv")
@@ -167,7 +159,7 @@ def attention_table(
     """
     columns = ["model", "subject", "stimulus_id", "token", "cell"]
     tables = [pd.DataFrame(columns=[*columns, "attention", "probability"])]
-    training, validation, test = _parts(data, splits[0])
+    training, validation, test = splits[0].divide(data.trials)
     shown = _shown_trials(test)
     for model in models:
         if not _is_shown(model, models):
@@ -197,11 +189,7 @@ def _is_shown(
     model: ObjectScanpathModel, models: Sequence[ObjectScanpathModel]
 ) -> TypeGuard[OATModel]:
     """Whether it is an OAT, and not the greedy form of another one here."""
-    if not isinstance(model, OATModel):
-        return False
-    return not model.greedy or model.name.removesuffix(GREEDY) not in {
-        other.name for other in models
-    }
+    return isinstance(model, OATModel) and not has_drawing_twin(model, models)
 
 
 def _shown_trials(test: Sequence[ObjectTrial]) -> list[ObjectTrial]:
@@ -213,13 +201,3 @@ def _shown_trials(test: Sequence[ObjectTrial]) -> list[ObjectTrial]:
         if low <= len(trial.cells) <= high and found:
             chosen.setdefault(trial.display.stimulus_id, trial)
     return list(chosen.values())[:_SHOWN_DISPLAYS]
-
-
-def _parts(
-    data: ObjectSearchData, split: Split
-) -> tuple[list[ObjectTrial], list[ObjectTrial], list[ObjectTrial]]:
-    training, validation, test = (
-        [data.trials[i] for i in rows]
-        for rows in (split.training, split.validation, split.test)
-    )
-    return training, validation, test

@@ -1,6 +1,6 @@
 """The figures of an object-search run: curves, scores, folds, training, displays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -85,20 +85,16 @@ def score_figures(made: ObjectRun) -> list[NamedFigure]:
         Those that some model has.
     """
     figures = []
-    for metric, name in MEASURES.items():
-        rows = _scores_of(made, metric)
-        if rows.empty:
-            continue
+    for metric, short, rows in _measured(made):
         axes = plot_scores(
             rows,
             metric=metric,
-            label=name,
+            label=MEASURES[metric],
             labels={name: made.label(name) for name in rows["model"]},
             ceiling_text=f"{made.who}, leave one out",
         )
         if metric == "nats_per_token":
             axes.invert_yaxis()  # the best on top, as for the others
-        short = name.split(" (")[0]
         alone = metric in ("SS", "ScanMatch")
         compared = "are compared with each other" if alone else "give no probabilities"
         item = ReportFigure(
@@ -130,10 +126,7 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
     figures: list[NamedFigure] = []
     if len(set(folds["split"])) < 2:
         return figures
-    for metric, name in MEASURES.items():
-        rows = _scores_of(made, metric)
-        if rows.empty:
-            continue
+    for metric, short, rows in _measured(made):
         colours = colours_of(list(rows["model"]))  # those of `score_figures`
         if made.own:
             few = (HUMAN_MODEL, *made.own, *SHOWN, *NATS_TO_BEAT)
@@ -167,14 +160,13 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
         labels = [made.label(model) for model in names]
         ax.set_yticks(range(len(rows)), labels, parse_math=False)
         ax.set_ylim(-0.6, len(rows) - 0.4)
-        ax.set_xlabel(name)
+        ax.set_xlabel(MEASURES[metric])
         finish(ax, grid="x")
         entries = {
             "one fold": Line2D([], [], color=GREY, marker="o", ms=4, ls="", alpha=0.6),
             "all trials": Line2D([], [], color=GREY, marker="D", ms=5),
         }
         legend_below(ax, entries, columns=2)
-        short = name.split(" (")[0]
         item = ReportFigure(
             figure_of(ax),
             alt=f"{short} of each fold and model",
@@ -185,11 +177,15 @@ def fold_figures(made: ObjectRun, folds: pd.DataFrame) -> list[NamedFigure]:
     return figures
 
 
-def _scores_of(made: ObjectRun, metric: str) -> pd.DataFrame:
-    """Rows of one measure, those of people named as people."""
-    rows = made.run.scores[made.run.scores["metric"] == metric]
-    rows = rows[(rows["model"] != LEAVE_ONE_OUT_RAW) & rows["value"].notna()]
-    return rows.replace({"model": {LEAVE_ONE_OUT: HUMAN_MODEL}})
+def _measured(made: ObjectRun) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Measures that some model has: key, name in words, and rows with people."""
+    scores = made.run.scores
+    scores = scores[(scores["model"] != LEAVE_ONE_OUT_RAW) & scores["value"].notna()]
+    for metric, name in MEASURES.items():
+        rows = scores[scores["metric"] == metric]
+        if len(rows):
+            people = {"model": {LEAVE_ONE_OUT: HUMAN_MODEL}}
+            yield metric, name.split(" (")[0], rows.replace(people)
 
 
 def learning_figures(made: ObjectRun) -> list[NamedFigure]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from neurovis.adapters.search_policy import SearchPolicy
 from neurovis.core.checks import check_option, check_whole
-from tasks.oat_looks import dress_displays
+from tasks.oat_looks import APPEARANCES, dress_displays
 from tasks.object_search_data import (
     FOLDS,
     PUBLISHED_FOLDS,
@@ -18,8 +18,6 @@ from tasks.object_search_data import (
     search_splits,
 )
 from tasks.simulated_search import SimulatedSearch, simulated_object_search
-
-APPEARANCES = ("none", "synthetic")
 
 Source = str | Path | SimulatedSearch
 

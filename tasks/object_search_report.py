@@ -71,7 +71,8 @@ Compare only equals: a model with those that are told as much of the target. Tab
 are in order of what is told.
 
 Nats per token are the surprise at each next fixation of {who}, and at the end; chance \
-there is uniform_tokens, elsewhere chance_uniform. SS is the longest common \
+there is uniform_tokens, elsewhere chance_uniform; a greedy model has those of the one \
+that draws from the same network. SS is the longest common \
 subsequence over the greater length; nFED the edit distance over the greater length. \
 ScanMatch has threshold 3.5 cells; it and MultiMatch are without durations. Delta \
 compares behaviour (below), mismatch the curves to step 30: for {who} themselves both \

@@ -17,14 +17,14 @@ from neurovis.core.files import check_writable_folder, read_table
 from neurovis.core.object_displays import Display
 from neurovis.core.object_scanpaths import KNOWLEDGE
 from neurovis.core.types import HUMAN_MODEL
-from stimuli.shelf_displays import draw_shelf, make_shelves
+from stimuli.shelf_displays import draw_shelf
 from tasks.object_models import MODELS
 from tasks.object_search import load_object_run
 from tasks.object_search_data import PUBLISHED_FOLDS, ObjectSearchData
 from tasks.object_search_inputs import read_source, search_data, split_data
 from tasks.object_search_scores import LEAVE_ONE_OUT, LEAVE_ONE_OUT_RAW
 from tasks.runs import Run
-from tasks.simulated_search import SimulatedSearch
+from tasks.simulated_search import SimulatedSearch, simulated_shelves
 
 TOLD = {
     "none": "nothing of the target",
@@ -149,14 +149,7 @@ class ObjectRun:
         made = self.simulation
         if made is None:
             return {}
-        stimuli = make_shelves(
-            made.n_shelves,
-            rows=made.rows,
-            cols=made.cols,
-            targets_per_shelf=made.targets_per_shelf,
-            seed=made.seed,
-        )
-        rows = stimuli.table.to_dict("records")
+        rows = simulated_shelves(made).table.to_dict("records")
         return {str(row["stimulus_id"]): row for row in rows}
 
     def label(self, model: str) -> str:

@@ -14,8 +14,9 @@ from neurovis.adapters.search_policy import (
     simulate_trials,
 )
 from neurovis.core.checks import check_option, check_whole
+from neurovis.core.types import StimulusSet
 from stimuli.shelf_displays import make_shelves, shelf_displays
-from tasks.oat_looks import COVER_SIZE_PX
+from tasks.oat_looks import APPEARANCES, COVER_SIZE_PX
 from tasks.object_search_data import N_FOLDS, ObjectSearchData
 
 NOTE = (
@@ -64,6 +65,33 @@ class SimulatedSearch:
         check_whole("seed", self.seed, low=0)
 
 
+def simulated_shelves(simulation: SimulatedSearch) -> StimulusSet:
+    """Return the shelves that simulated observers search.
+
+    Parameters
+    ----------
+    simulation : SimulatedSearch
+        How many, and of which grid.
+
+    Returns
+    -------
+    StimulusSet
+        From `stimuli.shelf_displays.make_shelves`, one row per shelf and target.
+
+    Raises
+    ------
+    ValueError
+        If a shelf has fewer objects than targets.
+    """
+    return make_shelves(
+        simulation.n_shelves,
+        rows=simulation.rows,
+        cols=simulation.cols,
+        targets_per_shelf=simulation.targets_per_shelf,
+        seed=simulation.seed,
+    )
+
+
 def simulated_object_search(
     simulation: SimulatedSearch, *, appearance: str = "synthetic"
 ) -> ObjectSearchData:
@@ -86,14 +114,8 @@ def simulated_object_search(
     ValueError
         If an option is unknown.
     """
-    check_option("appearance", appearance, ("synthetic", "none"))
-    stimuli = make_shelves(
-        simulation.n_shelves,
-        rows=simulation.rows,
-        cols=simulation.cols,
-        targets_per_shelf=simulation.targets_per_shelf,
-        seed=simulation.seed,
-    )
+    check_option("appearance", appearance, APPEARANCES)
+    stimuli = simulated_shelves(simulation)
     displays = shelf_displays(
         stimuli,
         appearance="features" if appearance == "synthetic" else None,

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import neurovis
+from neurovis import cli
 from neurovis.adapters.oat import load_oat
 from neurovis.cli import main
 from tasks.models import ModelSpec
@@ -760,6 +761,42 @@ def test_verbose_shows_where_an_error_came_from(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["neurovis", "--verbose", "report", "nowhere"])
     with pytest.raises(FileNotFoundError, match="no finished run"):
+        main()
+
+
+def test_notes_of_an_error_stand_below_it(monkeypatch, capsys):
+    def fail():
+        error = MemoryError("item 3 does not fit")
+        error.add_note("Make the batches smaller.")
+        error.add_note("Or use another device.")
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["neurovis"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr() == (
+        "",
+        "error: item 3 does not fit\nMake the batches smaller.\n"
+        "Or use another device.\n",
+    )
+
+
+def test_a_shortage_of_torch_is_one_line_and_any_other_defect_is_shown(
+    monkeypatch, capsys
+):
+    errors = [RuntimeError("CUDA out of memory. Tried 2 GiB."), RuntimeError("defect")]
+
+    def fail():
+        raise errors.pop(0)
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["neurovis"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "error: CUDA out of memory. Tried 2 GiB.\n"
+    with pytest.raises(RuntimeError, match="defect"):
         main()
 
 

@@ -346,9 +346,7 @@ class OATNetwork(nn.Module):
             keys.append((first, second))
         return EncodedDisplays(fixated, keys, self.pointer.project(tokens), mask)
 
-    def fixation_tokens(
-        self, fixated: Tensor, cells: Tensor, first_place: int = 0
-    ) -> Tensor:
+    def fixation_tokens(self, fixated: Tensor, cells: Tensor) -> Tensor:
         """Return inputs of the decoder: fixated objects with their order.
 
         Parameters
@@ -356,9 +354,7 @@ class OATNetwork(nn.Module):
         fixated : Tensor, shape (n_sequences, n_objects + 1, width)
             From `embed`.
         cells : Tensor of int64, shape (n_sequences, n_tokens)
-            Objects; n_objects for the start.
-        first_place : int, default 0
-            Place of the first token in its scanpath; the start has 0.
+            Objects, from the start on; n_objects for the start.
 
         Returns
         -------
@@ -366,7 +362,7 @@ class OATNetwork(nn.Module):
             Tokens.
         """
         rows = torch.arange(len(cells), device=cells.device)[:, None]
-        order = sinusoids(first_place, cells.shape[1], self.config.width)
+        order = sinusoids(0, cells.shape[1], self.config.width)
         return cast(Tensor, self.dropout(fixated[rows, cells] + order.to(fixated)))
 
     def forward(

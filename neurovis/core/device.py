@@ -23,7 +23,7 @@ AUTO_BATCH = 32
 
 # How allocators other than CUDA's say that memory is short.
 _OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED"
+    "allocate memory|not enough memory|out of memory|_ALLOC_FAILED"
 )
 
 
@@ -157,7 +157,26 @@ def _control_group_memory() -> int:
     return max(limit - used + (int(cache[1]) if cache else 0), 0)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory was short.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    bool
+        True for MemoryError, and for what torch raises then, on any device.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate"))
+    True
+    >>> is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    False
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
@@ -250,7 +269,7 @@ def _try_batch(
     try:
         return function(batch), ""
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None, f"{type(error).__name__}: {error}"
 

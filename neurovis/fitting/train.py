@@ -1,7 +1,6 @@
 """One trainer for all trained models: seeded, resumable, best weights by validation."""
 
 import math
-import re
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neurovis.core.checks import check_option
-from neurovis.core.device import exact_float32, resolve
+from neurovis.core.device import exact_float32, is_out_of_memory, resolve
 from neurovis.core.files import check_writable_folder, plain
 from neurovis.core.log import progress
 from neurovis.core.rng import torch_generator
@@ -42,8 +41,6 @@ Batch = TypeVar("Batch")
 # Reading a number makes an accelerator wait: there the numbers of so many steps are
 # read at once.
 _READ_EVERY = 16
-
-_SHORTAGE = re.compile("out of memory|allocate memory|not enough memory")
 
 
 @dataclass
@@ -276,7 +273,7 @@ class _Run:
                     self._save()
                 raise
             except (MemoryError, RuntimeError) as error:
-                if isinstance(error, MemoryError) or _SHORTAGE.search(str(error)):
+                if is_out_of_memory(error):
                     error.add_note(
                         "Make the batches smaller and raise `accumulate` by the same "
                         "factor: the gradient stays the same."

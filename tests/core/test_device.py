@@ -18,6 +18,7 @@ from neurovis.core.device import (
     exact_float32,
     free_memory_bytes,
     in_batches,
+    is_out_of_memory,
     resolve,
 )
 
@@ -103,6 +104,25 @@ def test_free_memory_lies_between_nothing_and_what_is_built_in():
 
 
 # ------------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("device 0"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("unable to mmap 8 bytes: Cannot allocate memory (12)"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("not enough memory: you tried to allocate"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+    ids=str,
+)
+def test_a_shortage_of_memory_is_told_from_other_errors(error, short):
+    assert is_out_of_memory(error) is short
 
 
 @given(st.integers(0, 60), st.integers(1, 70), st.integers(1, 70))

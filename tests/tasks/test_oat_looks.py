@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from tasks.oat_looks import N_FEATURES, NOTE, dress_displays, synthetic_looks
+from tasks.oat_looks import (
+    N_FEATURES,
+    NOTE,
+    display_looks,
+    dress_displays,
+    synthetic_looks,
+)
 from tasks.object_search_data import ObjectSearchData, load_object_search
 from tasks.object_search_inputs import search_data
 from tasks.simulated_search import SimulatedSearch, simulated_object_search
@@ -57,6 +63,15 @@ def test_dressed_displays_have_the_same_trials(bare):
         assert other.display.appearance is None
     assert data.notes == ("A note.", NOTE)
     assert data.displays is bare.displays
+
+
+def test_displays_are_dressed_by_their_names_alone(bare):
+    looks = looks_of(dress_displays(bare, seed=2))
+    for trial in bare.trials:
+        display = trial.display
+        own, given = display_looks(display, 2), looks[display.stimulus_id]
+        others = np.arange(display.n_cells) != display.target_cell
+        np.testing.assert_array_equal(given[others], own[others])
 
 
 def test_all_trials_on_a_display_see_the_same_covers(bare):

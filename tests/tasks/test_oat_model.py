@@ -13,6 +13,8 @@ from neurovis.adapters.oat_network import (
     published_config,
     small_config,
 )
+from neurovis.adapters.object_baselines import ObjectBaseline
+from neurovis.adapters.object_tokens import TokenBaseline
 from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.fitting.train import TrainSettings
 from tasks.oat_looks import synthetic_looks
@@ -20,6 +22,8 @@ from tasks.oat_model import (
     GREEDY,
     OAT_MODELS,
     OATModel,
+    has_drawing_twin,
+    oat_config,
     oat_model,
     published_recipe,
     tuned_recipe,
@@ -240,6 +244,29 @@ def test_displays_of_training_are_dressed_with_generated_covers(parts):
     assert weights(observers[5]) == weights(expected)
 
 
+def test_a_greedy_model_has_a_twin_that_draws_from_the_same_network():
+    drawing, greedy = make_model("a"), make_model("b", greedy=True, device="auto")
+    others = [
+        make_model("b-drawing", config=replace(TINY, dropout=0.3)),
+        make_model("c", greedy=True),
+        ObjectBaseline("chance_uniform"),
+        TokenBaseline("unigram_tokens"),
+    ]
+    assert has_drawing_twin(greedy, [greedy, *others, drawing])
+    # The name does not tell, and another greedy one does not count.
+    assert not has_drawing_twin(greedy, [greedy, *others])
+    for model in (drawing, *others[2:]):
+        assert not has_drawing_twin(model, [drawing, greedy, *others])
+
+
+def test_shipped_weights_and_tuned_ones_are_no_twins():
+    greedy = oat_model("oat-shipped-greedy")
+    assert has_drawing_twin(greedy, [greedy, oat_model("oat-shipped")])
+    assert not has_drawing_twin(greedy, [greedy, oat_model("oat-tuned")])
+    told = oat_model("oat-shipped", target_position="true")
+    assert not has_drawing_twin(greedy, [greedy, told])
+
+
 # ------------------------------------------------------------- starts and errors
 
 
@@ -381,6 +408,11 @@ def test_shipped_weights_are_taken_as_they_are_or_trained_on(target_position):
     assert fitted.knows == shipped.knows == tuned.knows
     assert "simulated" in fitted.notes[0]
     assert "simulated searchers only" in shipped.notes[0]
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ValueError, match="`size` must be one of 'small', 'published'"):
+        oat_config("large", "none", "none")
 
 
 # -------------------------------------------------------------- models of a run

@@ -17,7 +17,7 @@ from neurovis.core.object_scanpaths import ObjectTrial
 from neurovis.core.rng import generator
 from neurovis.core.types import FIXATION_COLUMNS, SCORE_COLUMNS, Score
 from tasks.object_models import MODELS, object_models
-from tasks.object_predictions import predict_trials, score_samples
+from tasks.object_predictions import predict_trials, sampled_trials, score_samples
 from tasks.object_search import (
     human_leave_one_out,
     load_object_run,
@@ -592,6 +592,23 @@ def test_models_without_scanpaths_have_nats_only(finished):
     assert table.loc["reading_order_oracle_stop", "n_samples"] == 1
 
 
+def test_a_greedy_network_alone_keeps_its_nats(source, tmp_path):
+    shared = {"appearance": "synthetic", "n_splits": 1}
+    names = ["oat-shipped-greedy", "oat-shipped"]
+    for folder, models in (("alone", names[:1]), ("both", names)):
+        run_small(source, tmp_path / folder, models=models, **shared)
+    alone, both = (
+        pd.read_csv(tmp_path / folder / "models.csv").set_index("baseline")
+        for folder in ("alone", "both")
+    )
+    columns = ["nats_per_token", "nats_per_token_se", "perplexity"]
+    nats = alone.loc["oat-shipped-greedy", columns]
+    assert 2 < nats["nats_per_token"] < np.log(85) + 1
+    assert nats.tolist() == both.loc["oat-shipped", columns].tolist()
+    assert both.loc["oat-shipped-greedy", columns].isna().all()
+    assert both.loc["oat-shipped-greedy", "SS"] == alone.loc["oat-shipped-greedy", "SS"]
+
+
 def test_the_same_call_gives_the_same_bytes_and_another_seed_others(source, tmp_path):
     run_small(source, tmp_path / "a", models=["density_map"])
     run_small(source, tmp_path / "b", models=["density_map"])
@@ -683,6 +700,30 @@ def test_samples_are_compared_with_trials_of_their_own_split_only(small):
     assert (table["correct"][:half] == 1).all()
     targets = np.array([t.display.target_cell for t in small.trials[half:]])
     assert (table["correct"][half:] == (targets == 0)).all()
+
+
+def test_samples_become_trials_in_the_order_of_the_table(small):
+    one, two = small.trials[0].display, small.trials[-1].display
+    paths = [(two, [5]), (one, [3, 3, 7]), (one, [0, 1]), (two, [8, 2])]
+    rows = [
+        (display.stimulus_id, fixation, cell)
+        for display, path in paths
+        for fixation, cell in enumerate(path)
+    ]
+    samples = pd.DataFrame(rows, columns=["stimulus_id", "fixation", "cell"])
+    made = sampled_trials("m", samples, small)
+    assert [(t.display, t.cells.tolist()) for t in made] == paths
+    assert {t.subject for t in made} == {"m"}
+
+
+def test_a_split_divides_trials_by_position(small):
+    split = search_splits(small)[2]
+    parts = split.divide(small.trials)
+    for rows, part in zip(
+        (split.training, split.validation, split.test), parts, strict=True
+    ):
+        assert len(part) == len(rows)
+        assert all(small.trials[i] is t for i, t in zip(rows, part, strict=True))
 
 
 def test_names_become_models():

@@ -316,9 +316,25 @@ def test_every_measure_is_told_of_observers_chance_and_all_models(page, simulate
         for metric, (_, digits) in measures.items():
             value, error = table.loc[name, [metric, f"{metric}_se"]]
             assert f"{value:.{digits}f} ± {error:.{digits}f}" in printed[label], metric
-    for name in (*TOKENS, *NETWORKS):
+    for name in (*TOKENS, NETWORKS[0]):
         value, error = table.loc[name, ["nats_per_token", "nats_per_token_se"]]
         assert f"{value:.3f} ± {error:.3f}" in printed[name]
+
+
+def test_nats_of_a_network_are_told_once(made, simulated):
+    drawing, greedy = NETWORKS
+    table = pd.read_csv(simulated / "models.csv").set_index("baseline")
+    names = ["nats_per_token", "perplexity"]
+    assert table.loc[drawing, names].notna().all()
+    assert table.loc[greedy, names].isna().all()
+    for rows in (made.run.scores, made.table("folds.csv")):
+        told = rows[rows["metric"].isin(names)]["model"]
+        assert drawing in set(told)
+        assert greedy not in set(told)
+        assert greedy in set(rows[rows["metric"] == "SS"]["model"])
+    (axes,) = dict(score_figures(made))["bars_nats_per_token"].figure.axes
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    assert set(labels) == {*TOKENS, drawing}
 
 
 def test_tables_are_in_order_of_what_is_told(made):
@@ -327,11 +343,18 @@ def test_tables_are_in_order_of_what_is_told(made):
         "uniform_tokens",
         "displacement_tokens",
         "oat-small",
-        "oat-small-greedy",
         "displacement_jump_tokens",
     ]
-    told = ["none", "recognition", "appearance", "appearance", "position"]
+    told = ["none", "recognition", "appearance", "position"]
     assert table["Told"].tolist() == told
+    table = score_table(made, SCANPATHS, "Scanpaths").table
+    assert table["Model"].tolist() == [
+        "simulated observers, leave one out",
+        "chance_uniform",
+        "reading_order_oracle_stop",
+        *NETWORKS,
+        "human_nearest_target",
+    ]
 
 
 def test_where_people_looked_exactly_is_told_of_multimatch_only(real, made):
