@@ -18,7 +18,9 @@ from data_loaders.fetch import WAITS_S, RemoteFile, fetch_file, is_complete
 from data_loaders.gaze import GazeData
 from data_loaders.search_humans import load_human_rt, load_published_asymmetry
 from neurovis.core.checks import check_option, check_path
+from neurovis.core.rdm_stack import RDMStack
 from neurovis.core.types import Responses
+from neurovis.core.unit_responses import UnitResponses
 
 _RAW = "https://raw.githubusercontent.com/"
 _ASYMMETRY = "https://github.com/kreimanlab/VisualSearchAsymmetry"
@@ -53,7 +55,8 @@ class Source:
     citation : str
         What to cite.
     loader : str
-        Function that reads a folder of it, as "module:function"; "" if it ships.
+        Function that reads a folder of it, or that checks it and returns lines of
+        text, as "module:function"; "" if it ships.
     files : tuple of RemoteFile
         Public files with known hashes; those that have `terms` are restricted.
     file_table : str, default ""
@@ -229,6 +232,108 @@ _WOLFE = Source(
     "trials.csv.gz that the loader reads; its documentation gives the columns.",
 )
 
+_NSD = Source(
+    name="nsd",
+    what="7 T fMRI of eight people who saw up to 10000 natural scenes each, up to "
+    "three times: single-trial betas in volumes and on surfaces, regions, noise "
+    "ceilings, behaviour, pictures",
+    url="https://naturalscenesdataset.org",
+    licence="terms of the authors, to be accepted with a form before access; no "
+    "redistribution",
+    citation="Allen, St-Yves, Wu, Breedlove, Prince, Dowdle, Nau, Caron, Pestilli, "
+    "Charest, Hutchinson, Naselaris and Kay (2022). A massive 7T fMRI dataset to "
+    "bridge cognitive neuroscience and artificial intelligence. Nature Neuroscience "
+    "25:116-126. doi:10.1038/s41593-021-00962-x.",
+    loader="nsd:check_nsd",
+    by_hand="Accept the terms on the site, then copy with the AWS command line from "
+    "s3://natural-scenes-dataset, keeping the folders: nsddata/experiments, "
+    "nsddata/ppdata, nsddata/freesurfer/*/label, one space and preparation of "
+    "nsddata_betas/ppdata, and nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 for the "
+    "pictures. `neurovis data simulate nsd` writes a small tree of the same form.",
+)
+
+_ALGONAUTS = Source(
+    name="algonauts",
+    what="the challenge data of Algonauts 2023: averaged fsaverage betas of the eight "
+    "people of NSD in visual cortex, with pictures and regions",
+    url="http://algonauts.csail.mit.edu/2023/",
+    licence="that of NSD, whose terms must be accepted first",
+    citation="Gifford, Lahner, Saba-Sadiya, Vilas, Lascelles, Oliva, Kay, Roig and "
+    "Cichy (2023). The Algonauts Project 2023 challenge: how the human brain makes "
+    "sense of natural scenes. arXiv:2301.03198.",
+    loader="algonauts:check_algonauts",
+    by_hand="Get one archive per subject from the challenge site and unpack all into "
+    "one folder (subj01, subj02 ...).",
+)
+
+_OBJECTS_FMRI = Source(
+    name="objects-fmri",
+    what="fMRI of one person: betas of 696 voxels in seven regions for 65 object "
+    "categories, with two sets of features; no pictures",
+    url="https://github.com/QuantumMatter/cracking-the-code-dw1",
+    licence="the repository states none: research use, not redistributed here",
+    citation="the repository names no study; design and regions are those of Bonner "
+    "and Epstein (2021). Object representations in the human brain reflect the "
+    "co-occurrence statistics of vision and language. Nature Communications 12:4081. "
+    "doi:10.1038/s41467-021-24368-2.",
+    loader="objects_fmri:load_objects_fmri",
+    by_hand="The sources are python_roi_data.pickle, alexnet.mat and word2vec.mat of "
+    "the repository above at commit 68f7c3b6ac79daa1ea037bcd1dd529edf4bb2207. Write "
+    "them into the arrays of data.npz that the loader reads; its documentation gives "
+    "their names.",
+)
+
+_V4 = Source(
+    name="v4-images",
+    what="macaque V4: mean spike counts of 33 to 89 neurons to 640 or 1000 colour "
+    "pictures in four recordings of three animals, with pictures",
+    url="https://github.com/cowleygroup/V4_compact_models",
+    licence="GPL-3.0, as the repository states; the photographs have no licence of "
+    "their own: research use, not redistributed here",
+    citation="Cowley, Stan, Pillow and Smith (2023). Compact deep neural network "
+    "models of visual cortex. bioRxiv. doi:10.1101/2023.11.22.568315. Bashivan, Kar "
+    "and DiCarlo (2019). Neural population control via deep image synthesis. Science "
+    "364:eaav9436. doi:10.1126/science.aav9436.",
+    loader="v4_images:check_v4_images",
+    by_hand="The source is data_V4_responses of the repository above at commit "
+    "f4552ad9d34a466ebc66658f72a08a8e5038f1cf. Write each recording into "
+    "responses_NAME.npz and images_NAME.zip as the documentation of the loader says.",
+)
+
+_OBJECTS92 = Source(
+    name="objects92",
+    what="dissimilarities of 92 object pictures in monkey IT, human IT, behaviour and "
+    "models, with pictures",
+    url="https://github.com/rsagroup/rsatoolbox",
+    licence="MIT, as the repository states; pictures and matrices are the authors' "
+    "supplementary data: research use, cite",
+    citation="Kriegeskorte, Mur, Ruff, Kiani, Bodurka, Esteky, Tanaka and Bandettini "
+    "(2008). Matching categorical object representations in inferior temporal cortex "
+    "of man and monkey. Neuron 60:1126-1141. doi:10.1016/j.neuron.2008.10.043. Mur et "
+    "al. (2013). Human object-similarity judgments reflect and transcend the "
+    "primate-IT object representation. Frontiers in Psychology 4:128. "
+    "doi:10.3389/fpsyg.2013.00128.",
+    loader="rdm_sets:load_objects92",
+    by_hand="The source is demos/92imageData of the repository above at commit "
+    "f1f83cadb7243492a1aae7460466e0f0140b20ac. Write it into rdms.npz, stimuli.csv "
+    "and images.zip as the documentation of the loader says.",
+)
+
+_NET2BRAIN78 = Source(
+    name="net2brain78",
+    what="dissimilarities of 78 photographs in EVC and IT of 15 people, with "
+    "pictures; the people hardly agree",
+    url="https://github.com/cvai-roig-lab/Net2Brain",
+    licence="MIT, as the repository states; the origin of the photographs is not "
+    "stated: research use",
+    citation="Bersch et al. (2022). Net2Brain: a toolbox to compare artificial vision "
+    "models with human brain responses. arXiv:2208.09677.",
+    loader="rdm_sets:load_net2brain78",
+    by_hand="The source is net2brain/tests/data of the repository above at commit "
+    "b59ed47dc88e3c120e43f5726ede126e902843e8. Write it into rdms.npz, stimuli.csv "
+    "and images.zip as the documentation of the loader says.",
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
@@ -261,6 +366,12 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             _INTERIORS,
             _NATURAL,
             _WOLFE,
+            _NSD,
+            _ALGONAUTS,
+            _OBJECTS_FMRI,
+            _V4,
+            _OBJECTS92,
+            _NET2BRAIN78,
         )
     }
 )
@@ -408,8 +519,12 @@ def check_source(name: str, folder: str | Path) -> list[str]:
     return _summary(load(folder))
 
 
-def _summary(data: GazeData | Responses | pd.DataFrame) -> list[str]:
-    if isinstance(data, GazeData):
+def _summary(
+    data: GazeData | UnitResponses | RDMStack | Responses | pd.DataFrame | list[str],
+) -> list[str]:
+    if isinstance(data, list):
+        return data
+    if isinstance(data, GazeData | UnitResponses | RDMStack):
         return data.describe()
     table = data.table if isinstance(data, Responses) else data
     by = next(c for c in ("model", "task", "subject") if c in table)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from neurovis import __version__
+from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
 from neurovis.cli_run import Rendering, finish, run_app, say, split_names
 
@@ -22,9 +23,6 @@ app = typer.Typer(
 )
 stimuli_app = typer.Typer(
     help="Make stimulus sets.", no_args_is_help=True, rich_markup_mode=None
-)
-data_app = typer.Typer(
-    help="Human and brain data.", no_args_is_help=True, rich_markup_mode=None
 )
 weights_app = typer.Typer(
     help="Weights of networks.", no_args_is_help=True, rich_markup_mode=None
@@ -283,46 +281,6 @@ def demo(
         say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
         for line in DEMOS[each](out / each):
             say(line)
-
-
-@data_app.command("list")
-def data_list() -> None:
-    """List the data sets that the suite can read, and what ships with it."""
-    from data_loaders.sources import SOURCES, describe_source
-
-    for source in SOURCES.values():
-        for line in describe_source(source):
-            say(line)
-
-
-@data_app.command("check")
-def data_check(
-    name: Annotated[str, typer.Argument(help="Data set, see `neurovis data list`.")],
-    folder: Annotated[Path, typer.Argument(help="Where its files lie.")],
-) -> None:
-    """Check a local folder of a data set and print counts."""
-    from data_loaders.sources import check_source
-
-    for line in check_source(name, folder):
-        say(line)
-
-
-@data_app.command("fetch")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="Data set, see `neurovis data list`.")],
-    to: Annotated[
-        Path | None, typer.Option(help="Folder for its files [data/NAME].")
-    ] = None,
-    accept_terms: Annotated[
-        bool, typer.Option("--accept-terms", help="Accept the terms of its files.")
-    ] = False,
-) -> None:
-    """Download a data set, verified; what is there already is left as it is."""
-    from data_loaders.sources import fetch_source
-
-    folder = Path("data") / name if to is None else to
-    for line in fetch_source(name, folder, accept_terms=accept_terms):
-        say(line)
 
 
 @weights_app.command("convert-keras")

@@ -28,9 +28,12 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
     --------
     >>> suggest("ecnet", ["eccnet", "ivsn"])
     " Did you mean 'eccnet'?"
+    >>> suggest("ffa-3", ["FFA-1", "PPA"])
+    " Did you mean 'FFA-1'?"
     """
-    near = get_close_matches(str(value).lower(), list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    names = {name.lower(): name for name in allowed}
+    near = get_close_matches(str(value).lower(), list(names), n=1, cutoff=0.5)
+    return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
 def check_option(name: str, value: Any, allowed: Collection[Any]) -> Any:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-SUPPORTED = ("eccnet", "scanpath")
-PLANNED = ("behaviour", "encoding", "foveation")
+SUPPORTED = ("eccnet", "encoding", "scanpath")
+PLANNED = ("behaviour", "foveation")
 
 
 def test_the_golden_folder_holds_a_family(golden):
