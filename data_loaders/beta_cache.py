@@ -102,8 +102,8 @@ def check_room(folder: Path, n_bytes: int) -> None:
     if free < n_bytes:
         raise OSError(
             errno.ENOSPC,
-            f"{n_bytes / 2**30:.2f} GiB are needed in {folder}, but only "
-            f"{free / 2**30:.2f} GiB are free. Make room, choose fewer units, or name "
+            f"{n_bytes / 1e6:.1f} MB are needed in {folder}, but only "
+            f"{free / 1e6:.1f} MB are free. Make room, choose fewer units, or name "
             "another folder",
         )
 
@@ -178,8 +178,11 @@ class BetasOnDisk:
         self._n_rows = n_rows
         self._records: list[pd.DataFrame] = []
         self.n_done = self._n_kept = 0
-        for name in ("blocks", "entry"):
+        for name in ("blocks", "entry", "unpacked"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+            # Of a process that was killed: there is only one writer now.
+            for rest in (folder / name).glob("*.part-*"):
+                rest.unlink()
         path = folder / "entry" / BETAS_FILE
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._resume(n_units)

@@ -150,11 +150,7 @@ def match_events(
     else:
         parts = tables
         for file, n, table in zip(files, n_trials, tables, strict=True):
-            if len(table) != n:
-                hint = _axes_hint(len(table), n_units)
-                raise _count_error(
-                    f"the events of {file}", len(table), [file], [n], hint
-                )
+            _check_table(file, n, table, _axes_hint(len(table), n_units))
     matched = [
         _trials(part, i, files[i], column, session_column)
         for i, part in enumerate(parts)
@@ -164,6 +160,20 @@ def match_events(
     if stimulus_column is None:
         notes.append(f"Stimuli are told by the column {column!r} of the events.")
     return _with_factors(trials), notes
+
+
+def _check_table(file: SessionFile, n: int, table: pd.DataFrame, hint: str) -> None:
+    """Check the events of one file."""
+    if len(table) != n:
+        raise _count_error(f"the events of {file}", len(table), [file], [n], hint)
+    if "session" in table and file.session is not None:
+        told = [_SESSION_VALUE.fullmatch(str(v)) for v in table["session"].unique()]
+        others = [int(m[1]) for m in told if m and int(m[1]) != file.session]
+        if others:
+            raise ValueError(
+                f"`events` for {file} tell of session {others[0]}. Are the tables in "
+                "the order of the files?"
+            )
 
 
 def _of_types(table: pd.DataFrame, trial_types: Sequence[str] | None) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Headers of files of responses: shape, kind of numbers, and how they lie there."""
 
+import gzip
 import math
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,10 @@ from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import corrupt
 
 DATASET = "betas"
+_DEEPEST = 8
 Layout = FlatLayout | GzipLayout | HdfLayout
+_MGH_OFFSET = 284
+_MGH_KINDS = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2"}
 _HEADER_ERRORS = (*READ_ERRORS, ImageFileError, HeaderDataError)
 
 
@@ -118,10 +123,12 @@ def _hdf_header(path: Path, dataset: str | None) -> BetaHeader:
         )
     try:
         with h5py.File(path, "r") as file:
-            there = _dataset_names(file)
-            only = there[0] if len(there) == 1 else DATASET
-            name = dataset or (DATASET if DATASET in there else only)
-            if name in there:
+            name = dataset or DATASET
+            is_there = isinstance(file.get(name), h5py.Dataset)
+            there = [] if is_there else _dataset_names(file)
+            if dataset is None and len(there) == 1:
+                name, is_there = there[0], True
+            if is_there:
                 return _dataset_header(path, name, file[name])
     except DataCorruptError:
         raise
@@ -130,15 +137,16 @@ def _hdf_header(path: Path, dataset: str | None) -> BetaHeader:
     raise ValueError(f"`dataset` must be one of {there} in {path}; got {name!r}.")
 
 
-def _dataset_names(file: Any) -> list[str]:
-    names: list[str] = []
-
-    def note(name: str, node: Any) -> None:
-        # MATLAB keeps what cells refer to under "#refs#".
-        if isinstance(node, h5py.Dataset) and not name.startswith("#"):
-            names.append(name)
-
-    file.visititems(note)
+def _dataset_names(group: Any, before: str = "") -> list[str]:
+    # Not `visititems`, which reads the index of all chunks.
+    names = []
+    for name in group:
+        kind = group.get(name, None, getclass=True)
+        if kind is h5py.Dataset:
+            names.append(before + name)
+        # MATLAB keeps what cells refer to under "#refs#". A group may hold itself.
+        elif kind is h5py.Group and name[0] != "#" and before.count("/") < _DEEPEST:
+            names += _dataset_names(group[name], f"{before}{name}/")
     return names
 
 
@@ -165,46 +173,59 @@ def _dataset_header(path: Path, name: str, data: Any) -> BetaHeader:
 # -------------------------------------------------------- NIfTI and FreeSurfer
 
 
-def _image_header(path: Path, dataset: str | None) -> BetaHeader:
-    is_mgh = ".mg" in path.name.lower()
-    kind = "FreeSurfer MGH" if is_mgh else "NIfTI"
+def _nifti_header(path: Path, dataset: str | None) -> BetaHeader:
     try:
         image: Any = nib.load(path)
         dtype = image.header.get_data_dtype()
         shape = [int(n) for n in image.shape]
         offset = int(image.dataobj.offset)
-        slope, intercept = None, None
-        if not is_mgh:
-            slope, intercept = image.header.get_slope_inter()
-        affine = None if is_mgh else np.asarray(image.affine, np.float64)
+        # Not those of `image.header`, which nibabel resets.
+        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+        affine = np.asarray(image.affine, np.float64)
     except _HEADER_ERRORS as error:
-        raise corrupt(path, kind, error) from error
+        raise corrupt(path, "NIfTI", error) from error
     if len(shape) == 5 and shape[3] == 1:  # some programs keep time apart
         shape = [*shape[:3], shape[4]]
+    return _volume_header(
+        path,
+        dtype,
+        shape,
+        offset,
+        affine=affine,
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _mgh_header(path: Path, dataset: str | None) -> BetaHeader:
+    # nibabel would unpack a whole .mgz, because more of its header is at the end.
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".mgz" else path.open("rb") as f:
+            version, *shape, kind = struct.unpack(">6i", f.read(24))
+        if version != 1 or min(shape) < 0 or kind not in _MGH_KINDS:
+            raise ValueError(f"version {version}, shape {shape}, kind {kind}")
+    except READ_ERRORS as error:
+        raise corrupt(path, "FreeSurfer MGH", error) from error
+    return _volume_header(path, np.dtype(_MGH_KINDS[kind]), shape, _MGH_OFFSET)
+
+
+def _volume_header(
+    path: Path, dtype: np.dtype[Any], shape: list[int], offset: int, **more: Any
+) -> BetaHeader:
     if len(shape) != 4:
         raise DataCorruptError(
             f"{path} must hold (X, Y, Z, trials); it has the shape {tuple(shape)}. "
             "Join the trials along a fourth axis."
         )
-    n_places = math.prod(shape[:3])
 
     def make_layout() -> Layout:
-        flat = FlatLayout(dtype, shape[3], n_places, offset)
+        flat = FlatLayout(dtype, shape[3], math.prod(shape[:3]), offset)
         if path.suffix.lower() in (".gz", ".mgz"):
             check_gzip_end(path, flat.n_bytes)
             return GzipLayout(flat)
         return _check_size(path, flat)
 
-    return _header(
-        path,
-        dtype,
-        shape,
-        "xyzt",
-        make_layout,
-        affine=affine,
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
-    )
+    return _header(path, dtype, shape, "xyzt", make_layout, **more)
 
 
 # ----------------------------------------------------------------------- NumPy
@@ -247,10 +268,10 @@ _FORMATS = {
     ".hdf5": _hdf_header,
     ".h5": _hdf_header,
     ".mat": _hdf_header,
-    ".nii": _image_header,
-    ".nii.gz": _image_header,
-    ".mgh": _image_header,
-    ".mgz": _image_header,
+    ".nii": _nifti_header,
+    ".nii.gz": _nifti_header,
+    ".mgh": _mgh_header,
+    ".mgz": _mgh_header,
     ".npy": _npy_header,
 }
 

@@ -217,8 +217,10 @@ def _prepare_in_store(
             return found
         n_rows, n_units = len(work.first_trials), len(work.recording.units)
         with BetasOnDisk(folder, n_rows, n_units) as grown:
-            todo = 4 * n_rows * (n_units - grown.n_done)
-            check_room(store, todo + work.plan.work_bytes * (todo > 0))
+            if grown.n_done < n_units:
+                todo = 4 * n_rows * (n_units - grown.n_done) + work.plan.work_bytes
+                there = (folder / "unpacked").iterdir()
+                check_room(store, todo - sum(p.stat().st_size for p in there))
             _prepare_blocks(work, grown, folder)
             check_unchanged(before)
             responses = _to_responses(work, *grown.finish())
@@ -314,7 +316,7 @@ def _sources(work: _Work, folder: Path) -> list[list[_Source]]:
     sources = [[(f, p.places) for f in p.files] for p in work.recording.parts]
     if not work.plan.work_bytes:
         return sources
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     paths = [file.path for part in sources for file, _ in part if file.is_sequential]
     with progress(len(paths), "unpacking", unit="file") as bar:
         for number, part in enumerate(sources):

@@ -79,7 +79,7 @@ def known_hash(path: Path, store: Path) -> str | None:
     try:
         memory = read_json(_memory_of(facts["path"], store))
         sha = memory.pop("sha256")
-    except (FileNotFoundError, DataCorruptError, AttributeError, KeyError, TypeError):
+    except (OSError, AttributeError, KeyError, TypeError):  # missing or damaged
         return None
     return sha if memory == facts else None
 

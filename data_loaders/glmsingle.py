@@ -22,7 +22,13 @@ import scipy.io
 from numpy.typing import NDArray
 
 from data_loaders.beta_files import BetaFile, open_beta_file
-from data_loaders.beta_layouts import BUFFER_BYTES, READ_ERRORS, FlatLayout, Piece
+from data_loaders.beta_layouts import (
+    BUFFER_BYTES,
+    READ_ERRORS,
+    FlatLayout,
+    Piece,
+    turn_lines,
+)
 from data_loaders.pickled_npy import file_offset, read_pickled_npy
 from neurovis.core.checks import check_option, check_path, suggest
 from neurovis.core.errors import DataCorruptError
@@ -61,7 +67,8 @@ def open_trials(
     ----------
     path : str or Path
         What `data_loaders.beta_files.open_beta_file` opens, an output of GLMsingle, or
-        a MATLAB file of version 7.
+        a MATLAB file of version 7 (which is unpacked as a whole, 2 GiB at most, while
+        it is read).
     dataset : str, optional
         Name of the responses in HDF5, MATLAB or pickled files; default `betasmd`,
         `modelmd`, "betas", or the only one.
@@ -385,7 +392,7 @@ class _OldMatLayout:
     Its 2 GiB at most are held while it is read.
     """
 
-    variable: str
+    dataset: str
     dtype: np.dtype[Any]
     is_first: bool
     is_sequential = True
@@ -393,11 +400,16 @@ class _OldMatLayout:
     def pieces(
         self, path: Path, places: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> Iterator[Piece]:
-        values = _read_variable(path, self.variable)
+        return turn_lines(self.lines(path, places, rows))
+
+    def lines(
+        self, path: Path, places: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> Iterator[NDArray[Any]]:
+        """Yield raw numbers as (trials, places)."""
+        values = _read_variable(path, self.dataset)
         values = values.T if self.is_first else values
         flat = values.reshape(-1, values.shape[-1], order="F")
         step = max(1, BUFFER_BYTES // (len(places) * self.dtype.itemsize))
         for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            trials = slice(start, start + len(some))
-            yield slice(0, len(places)), trials, flat[np.ix_(places, some)]
+            some = flat[np.ix_(places, rows[start : start + step])].T
+            yield np.ascontiguousarray(some)

@@ -59,6 +59,11 @@ PUBLISHED_LABELS = MappingProxyType(
 """Names of the values of the published families, for copies without ``.ctab`` files."""
 
 
+_NUMBERS = "Labels are numbers, for want of a .ctab file:"
+_PUBLISHED = "Labels are the published ones, for want of a .ctab file:"
+_OTHER = "Labels of the .ctab file are not the published ones:"
+_MOVED = "Labels were moved from the native surface to fsaverage:"
+
 # Families that may come without a `.ctab`; other files beside them are no labels.
 _FAMILIES = (*PUBLISHED_LABELS, "HCP_MMP1", "corticalsulc", "visualsulc")
 
@@ -305,14 +310,15 @@ def read_regions(
             f"There are no labels of the family {absent[0]!r} for {name} in "
             f"{space.name}.{suggest(absent[0], have)} Families there: {listed}."
         )
-    columns, notes = {}, []
+    columns = {}
+    told: dict[str, list[str]] = {}
     sides = None
     for family in wanted:
         values, sources, moved = _read_values(root, name, space, family)
         columns[family], note = _to_labels(root, name, family, values, sources)
-        notes += note
-        if moved:
-            notes.append(f"{family} was moved from the native surface to fsaverage.")
+        for text in (note, _MOVED if moved else ""):
+            told.setdefault(text, []).append(family)
+    notes = [f"{text} {', '.join(which)}." for text, which in told.items() if text]
     if isinstance(space, VolumeSpace):
         sides = _read_sides(root, name, space, wanted)
     return RegionLabels(columns, sides, tuple(notes))
@@ -383,7 +389,8 @@ def _to_labels(
     family: str,
     values: NDArray[Any],
     sources: Sequence[Path],
-) -> tuple[pd.Categorical, list[str]]:
+) -> tuple[pd.Categorical, str]:
+    """Return labels, and what a reader must know about their names."""
     outside = ~(values >= 0)
     found = np.unique(values[~outside])
     if not (found == np.floor(found)).all() or (values < -1).any():
@@ -393,14 +400,14 @@ def _to_labels(
         )
     there = [int(v) for v in found if v > 0]
     names, ctab = label_names(root, subject, family)
-    notes = []
+    note = ""
     if names is None:
         names = {v: str(v) for v in there}
-        notes.append(f"{family} has no .ctab file: its labels are the numbers.")
+        note = _NUMBERS
     elif ctab is None:
-        notes.append(f"{family} has no .ctab file: its labels are the published ones.")
+        note = _PUBLISHED
     elif names != PUBLISHED_LABELS.get(family, names):
-        notes.append(f"{family} has other names than the published ones ({ctab.name}).")
+        note = _OTHER
     unnamed = [v for v in there if v not in names]
     if unnamed:
         raise DataCorruptError(
@@ -413,4 +420,4 @@ def _to_labels(
     # Category 0 is cortex without a label.
     codes[~outside] = np.searchsorted([0, *ordered], values[~outside])
     categories = pd.Index(["", *(names[v] for v in ordered)], dtype="str")
-    return pd.Categorical.from_codes(codes, categories=categories), notes
+    return pd.Categorical.from_codes(codes, categories=categories), note

@@ -179,6 +179,13 @@ def simulate_nsd(
         If an argument is out of range, or there are too few pictures.
     OSError
         If the disk has too little space; nothing is written then.
+
+    Notes
+    -----
+    Units of all spaces take position, tuning and true ncsnr from the nearest of the
+    20484 vertices of fsaverage5. Noise is drawn anew for each unit and space, so that
+    it is not correlated between neighbours, as it is in real data; preparations of
+    one space share the noise of the best one.
     """
     brain = brain or SimulatedBrain()
     sessions = check_sessions(n_subjects, n_sessions, n_withheld)

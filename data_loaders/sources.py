@@ -277,10 +277,10 @@ _OBJECTS_FMRI = Source(
     "co-occurrence statistics of vision and language. Nature Communications 12:4081. "
     "doi:10.1038/s41467-021-24368-2.",
     loader="objects_fmri:load_objects_fmri",
-    by_hand="The sources are python_roi_data.pickle, alexnet.mat and word2vec.mat of "
-    "the repository above at commit 68f7c3b6ac79daa1ea037bcd1dd529edf4bb2207. Write "
-    "them into the arrays of data.npz that the loader reads; its documentation gives "
-    "their names.",
+    by_hand="The sources are python_roi_data (Python objects: open it only if you "
+    "trust it), alexnet.mat and word2vec.mat of the repository above at commit "
+    "68f7c3b6ac79daa1ea037bcd1dd529edf4bb2207. Write them into the arrays of data.npz "
+    "that the loader reads; its documentation gives their names.",
 )
 
 _V4 = Source(

@@ -86,6 +86,10 @@ COMMANDS = (
     "data list",
     "data fetch",
     "data check",
+    "data describe",
+    "data prepare",
+    "data simulate nsd",
+    "data simulate algonauts",
     "weights convert-keras",
     "doctor",
 )

@@ -22,8 +22,7 @@ from analysis.surface import plot_cortex_map
 from analysis.surface_mesh import region_outlines, to_fsaverage5
 from analysis.surface_page import write_cortex_html
 from data_loaders.nsd import load_nsd
-from data_loaders.simulated_nsd import simulate_nsd
-from neurovis.core.pictures import LazyPictures
+from data_loaders.synthetic import simulate_nsd
 from stimuli.category_pictures import make_category_pictures
 
 # %%
@@ -36,7 +35,7 @@ pictures = make_category_pictures(250, size_px=64)
 folder = Path(tempfile.mkdtemp())
 root = simulate_nsd(
     folder / "nsd",
-    LazyPictures(pictures.load, list(range(250))),
+    pictures.images,
     pictures.table,
     n_subjects=1,
     n_sessions=1,

@@ -180,7 +180,9 @@ def simulate_nsd(
     spaces: Annotated[
         str, typer.Option(help="func1pt8mm, func1mm, fsaverage, nativesurface.")
     ] = "func1pt8mm,fsaverage",
-    formats: Annotated[str, typer.Option(help="Volumes: hdf5, nifti.")] = "hdf5",
+    formats: Annotated[
+        str, typer.Option(help="Volumes: hdf5, nii.gz, nii, mat.")
+    ] = "hdf5",
     preparations: Annotated[str, typer.Option(help="b1, b2, b3.")] = "b3",
     pictures: Pictures = None,
     picture_px: Annotated[int, typer.Option(help="Side of the pictures.")] = 128,

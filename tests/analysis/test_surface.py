@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
-from analysis.brain_colours import make_colour_scale
+from analysis.brain_colours import cortex_colours, make_colour_scale
 from analysis.plot_style import PALETTE
 from analysis.surface import VIEWS, plot_cortex_map
 from analysis.surface_mesh import N_VERTICES, load_cortex
@@ -158,6 +158,9 @@ def test_undefined_vertices_show_grey_cortex_with_darker_sulci(cortex):
         assert np.quantile(greys, 0.9) == pytest.approx(0.77, abs=0.02)
     texts = [t.get_text() for t in figure.findobj(mpl.text.Text)]
     assert "grey: undefined" in texts
+    scale = make_colour_scale([0.0, 1])
+    gyrus, middle, sulcus = cortex_colours(scale, [np.nan] * 3, [-0.5, 0, 0.5])
+    assert gyrus[0] > middle[0] > sulcus[0]
 
 
 def test_a_single_undefined_vertex_is_not_filled_by_its_neighbours(cortex):
@@ -253,6 +256,26 @@ def test_outlines_are_seen_only_from_their_side(cortex, patches):
     assert n_segments["lh medial"][0] == 0
     assert n_segments["lh medial"][1] > 40
     assert n_segments["rh lateral"] == n_segments["rh medial"] == [0, 0]
+
+
+def test_an_outline_behind_other_cortex_is_hidden(cortex):
+    # The insula looks to the side, but lies below the opercula.
+    place = cortex.lh.surfaces["pial"] - np.array([-37, 2, 2])
+    insula = {"insula": {"lh": np.linalg.norm(place, axis=1) < 9}}
+    n_seen = {}
+    for surface in ("inflated", "pial"):
+        figure = plot_cortex_map(
+            UNDEFINED,
+            views=["lateral"],
+            hemispheres=["lh"],
+            surface=surface,
+            outlines=insula,
+            cortex=cortex,
+        )
+        (lines,) = lines_of(panels(figure)["lh lateral"])
+        n_seen[surface] = len(lines.get_segments())
+    assert n_seen["inflated"] > 40
+    assert n_seen["pial"] < 0.1 * n_seen["inflated"]
 
 
 def test_an_outline_runs_along_the_border_of_its_region(cortex, patches):

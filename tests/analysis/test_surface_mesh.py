@@ -195,8 +195,12 @@ def test_the_step_to_mni152_inverts_the_published_step_back():
     np.testing.assert_allclose(example[:3], [10.695, -18.409, 36.137], atol=0.004)
 
 
-def test_samples_equal_those_of_nilearn(cortex):
-    volume = np.random.default_rng(0).normal(size=SHAPE)
+@pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")
+@pytest.mark.parametrize("undefined", [0, 0.02])
+def test_samples_equal_those_of_nilearn(cortex, undefined):
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=SHAPE)
+    volume[rng.random(SHAPE) < undefined] = np.nan
     moved = volume_to_fsaverage5(volume, AFFINE, template="mni305", cortex=cortex)
     for h in ("lh", "rh"):
         surfaces = cortex[h].surfaces

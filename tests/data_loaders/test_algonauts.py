@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data_loaders.algonauts import algonauts_stimuli, check_algonauts, load_algonauts
+from data_loaders.algonauts import (
+    algonauts_stimuli,
+    check_algonauts,
+    load_algonauts,
+    write_submission,
+)
 from data_loaders.algonauts_files import PUBLISHED_SIZES
-from data_loaders.algonauts_submission import write_submission
 from neurovis.core.brain_space import HEMISPHERES
 from neurovis.core.errors import DataCorruptError
 

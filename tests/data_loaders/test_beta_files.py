@@ -40,23 +40,23 @@ def write_hdf(path, values, *, dataset="betas", **options):
 
 
 def write_nifti(path, values, *, affine=None, slope=None, intercept=None):
-    image = nib.Nifti1Image(values, np.eye(4) if affine is None else affine)
-    image.header.set_slope_inter(slope, intercept)
-    nib.save(image, path)
+    nib.save(nib.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
     if slope is not None:
-        # nibabel rescales what it saves: put the numbers in as they are.
-        offset = nib.load(path).dataobj.offset
-        raw = path.read_bytes()[:offset] + values.tobytes(order="F")
-        path.write_bytes(raw)
+        # nibabel would choose its own: write the header anew.
+        image = nib.load(path)
+        header = image.header.copy()
+        header["scl_slope"], header["scl_inter"] = slope, intercept
+        header["vox_offset"] = image.dataobj.offset
+        path.write_bytes(header.binaryblock + path.read_bytes()[348:])
 
 
 WRITERS = {
     "voxel-chunks.hdf5": lambda p, v: write_hdf(p, v, chunks=(v.shape[3], 1, 1, 1)),
     "contiguous.h5": write_hdf,
     "matlab.mat": write_hdf,
-    "boxes.hdf5": lambda p, v: write_hdf(p, v, chunks=(5, 2, 3, 2)),
+    "boxes.hdf5": lambda p, v: write_hdf(p, v, chunks=(4, 2, 3, 2)),
     "boxes-gzip.hdf5": lambda p, v: write_hdf(
-        p, v, chunks=(5, 2, 3, 2), compression="gzip", shuffle=True
+        p, v, chunks=(4, 2, 3, 2), compression="gzip", shuffle=True
     ),
     "trials-gzip.hdf5": lambda p, v: write_hdf(
         p, v, chunks=(1, *v.shape[2::-1]), compression="gzip"

@@ -659,14 +659,13 @@ def surface(tmp_path):
     for h, n in n_vertices.items():
         halves[h] = [rng.normal(s, 2, (5, n)).astype(np.float32) for s in (1, 2)]
         for s, trials in enumerate(halves[h], start=1):
-            image = nib.MGHImage(trials.T[:, None, None], np.eye(4))
-            nib.save(image, tmp_path / f"{h}.betas_session{s}.mgh")
+            np.save(tmp_path / f"{h}.betas_session{s}.npy", trials)
     events = pd.DataFrame({"session": np.repeat([1, 2], 5)})
     return tmp_path, halves, events.assign(stimulus_id=list("abcdeedcba"))
 
 
 def of(folder):
-    return {h: folder / f"{h}.betas_session*.mgh" for h in ("rh", "lh")}
+    return {h: folder / f"{h}.betas_session*.npy" for h in ("rh", "lh")}
 
 
 def test_hemispheres_are_joined_left_before_right(surface):
@@ -705,9 +704,9 @@ def test_hemispheres_that_do_not_fit_are_refused(surface):
             load_betas(of(folder), events, **options)
     with pytest.raises(ValueError, match=r"the keys \['lh', 'rh'\]; got \['left'\]"):
         load_betas({"left": folder}, events)
-    with pytest.raises(ValueError, match=r"lh.betas_session1.mgh and rh.betas"):
+    with pytest.raises(ValueError, match=r"lh.betas_session1.npy and rh.betas"):
         load_betas(folder, events)
-    (folder / "rh.betas_session2.mgh").unlink()
+    (folder / "rh.betas_session2.npy").unlink()
     with pytest.raises(ValueError, match="differ in sessions, runs or trials"):
         load_betas(of(folder), events)
 
@@ -716,9 +715,7 @@ def test_tables_in_another_order_than_the_files_are_noticed(two_sessions):
     folder, events = two_sessions
     np.save(folder / "betas_session2.npy", np.ones((4, 6)))
     parts = [e for _, e in events.head(8).groupby("session")]
-    with pytest.raises(
-        ValueError, match=r"betas_session1.* tell of session 2. Are the"
-    ):
+    with pytest.raises(ValueError, match=r"session1.* tell of session 2. Are"):
         load_betas(folder, parts[::-1])
 
 

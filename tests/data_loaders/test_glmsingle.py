@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_loaders import glmsingle
+from data_loaders.beta_preparation import BetaPart, Recording, prepare_responses
 from data_loaders.betas import load_betas
 from data_loaders.glmsingle import open_trials, read_design
 from data_loaders.pickled_npy import file_offset, read_pickled_npy
+from neurovis.core.brain_space import VolumeSpace
 from neurovis.core.errors import DataCorruptError
 
 GRID = (7, 5, 6)
 N_TRIALS = 90
 BETAS = np.random.default_rng(0).normal(size=(*GRID, N_TRIALS)).astype(np.float32)
+AB = list(enumerate("ab"))
 FLAT = BETAS.reshape(-1, N_TRIALS, order="F").T  # (trials, units), x fastest
 
 
@@ -117,6 +120,25 @@ def test_pieces_of_a_matlab_file_give_all_trials(tmp_path, monkeypatch, buffer):
     monkeypatch.setattr(glmsingle, "BUFFER_BYTES", buffer)
     places = np.array([0, 5, 100, 209])
     assert np.array_equal(file.read(places), FLAT[:, places])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_of_units_give_the_same_as_all_at_once(tmp_path, way):
+    files = tuple(open_trials(WAYS[way](tmp_path / n, BETAS + i)) for i, n in AB)
+    places = np.arange(0, 210, 3)
+    trials = pd.DataFrame({"file": np.repeat([0, 1], N_TRIALS)})
+    trials = trials.assign(session=trials["file"] + 1, row=[*range(N_TRIALS)] * 2)
+    trials = trials.assign(stimulus_id=[f"i{t % 60:02d}" for t in range(2 * N_TRIALS)])
+    space = VolumeSpace("native", GRID)
+    part, units = BetaPart(files, places), space.locate(places)
+    recording = Recording("a", "b", (part,), trials, units, space=space)
+    whole = prepare_responses(recording)
+    blocks = prepare_responses(recording, units_per_block=11, store=tmp_path / "store")
+    assert blocks.betas.tobytes() == whole.betas.tobytes()
+    chosen = FLAT[:, places].astype(float)
+    scored = (chosen - chosen.mean(0)) / chosen.std(0)
+    expected = [np.tile(scored, (2, 1))[i::60].mean(0) for i in range(60)]
+    np.testing.assert_allclose(whole.betas, expected, atol=3e-6)
 
 
 def test_other_names_and_axes_are_read_when_told(tmp_path):

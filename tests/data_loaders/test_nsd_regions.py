@@ -179,7 +179,7 @@ def test_hemispheres_are_joined_and_told_apart(root):
     assert pd.isna(column[4:]).all()
     assert list(found.hemisphere[:4]) == ["lh", "rh", "lh", "rh"]
     assert pd.isna(found.hemisphere[4:]).all()
-    assert found.notes == ("HCP_MMP1 has no .ctab file: its labels are the numbers.",)
+    assert found.notes == ("Labels are numbers, for want of a .ctab file: HCP_MMP1.",)
 
 
 def test_hemispheres_are_told_by_files_of_other_families_too(root):
@@ -230,7 +230,7 @@ def test_names_of_another_family_are_refused_or_told(root):
         read_regions(root, 1, SPACE)
     save_ctab(root, "streams", "1 a\n2 b\n3 c\n4 d\n")
     found = read_regions(root, 1, SPACE)
-    expected = ("streams has other names than the published ones (streams.mgz.ctab).",)
+    expected = ("Labels of the .ctab file are not the published ones: streams.",)
     assert found.notes == expected
     assert found.columns["streams"][0] == "a"
 
@@ -245,7 +245,7 @@ def test_labels_of_the_native_surface_are_left_then_right(root):
     assert list(column[[0, 1, 3, 4]]) == ["OFA", "", "FFA-1", "OFA"]
     assert pd.isna(column[2])
     assert found.hemisphere is None
-    expected = ("floc-faces has no .ctab file: its labels are the published ones.",)
+    expected = ("Labels are the published ones, for want of a .ctab file: floc-faces.",)
     assert found.notes == expected
 
 
@@ -263,7 +263,10 @@ def test_own_labels_are_moved_to_fsaverage_and_atlases_are_read_there(root):
     ]
     faces = ["FFA-2", "OFA", "OFA", "", "OFA", "OFA"]
     assert list(found.columns["floc-faces"]) == faces
-    assert "floc-faces was moved from the native surface to fsaverage." in found.notes
+    assert found.notes == (
+        "Labels are the published ones, for want of a .ctab file: floc-faces, streams.",
+        "Labels were moved from the native surface to fsaverage: floc-faces.",
+    )
 
 
 def test_maps_of_numbers_beside_labels_are_no_families(root):
