@@ -34,6 +34,7 @@ BETAS_FILE = "betas.npy"
 STIMULI_FILE = "stimuli.parquet"
 UNITS_FILE = "units.parquet"
 META_FILE = "responses.json"
+_MOST_COUNTS = 4  # told one by one
 _VALUES_AT_ONCE = 2**22
 
 
@@ -300,6 +301,9 @@ class UnitResponses:
         """
         repeats = self.stimuli["n_repeats"].value_counts().sort_index(ascending=False)
         counts = ", ".join(f"{n} of {k}" for k, n in repeats.items())
+        if len(repeats) > _MOST_COUNTS:
+            few, many = repeats.index.min(), repeats.index.max()
+            counts = f"{few} to {many}, median {self.stimuli['n_repeats'].median():g}"
         n_stimuli = self.stimuli["stimulus_id"].nunique()
         lines = [
             f"{self.name} {self.subject}: {len(self)} rows of {n_stimuli} stimuli, "

@@ -80,11 +80,14 @@ def make_files(folder, suffix, n_sessions=3, n_trials=40):
 
 
 def contents(store):
-    """All files but the remembered hashes, which tell paths and times."""
+    """All files but remembered hashes, which tell times, and locks that are free."""
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.parent.name != "hashes" and path.name[0] != "."
+        if path.is_file()
+        and path.parent.name != "hashes"
+        and not path.name.startswith(".probe.part-")
+        and path.suffix != ".lock"
     }
 
 
@@ -272,9 +275,9 @@ def test_a_limit_of_file_size_is_one_clear_error_and_the_work_goes_on(tmp_path, 
     assert caught.value.errno == errno.EFBIG
     assert "call again" in str(caught.value)
     (work,) = store.glob("*.work")
-    # What is unpacked of a session takes 38 kB; of the result 30 kB are four blocks.
+    # A block of the result takes up to 8 kB, what is unpacked of a session 38 kB.
     n_blocks = len(list((work / "blocks").iterdir()))
-    assert n_blocks == (4 if suffix == ".npy" else 0)
+    assert n_blocks in (range(3, 10) if suffix == ".npy" else [0])
     assert [*(work / "unpacked").iterdir()] == []
     prepare_responses(recording, store=store)
     prepare_responses(recording, store=tmp_path / "straight")
@@ -283,7 +286,7 @@ def test_a_limit_of_file_size_is_one_clear_error_and_the_work_goes_on(tmp_path, 
 
 FULL = """
 disk, found = folder / "disk", []
-for size in ("88k", "160k", "2m"):
+for size in ("96k", "160k", "2m"):
     if os.system(f"mount -o remount,size={size} {disk}"):
         sys.exit("cannot remount")
     try:
@@ -304,7 +307,7 @@ def test_a_full_disk_is_one_clear_error_and_the_work_goes_on(tmp_path):
     if unshare is None:
         pytest.skip("unshare is not installed: no private file system can be mounted")
     space = [unshare, "--map-root-user", "--mount"]
-    mount = f"mount -t tmpfs -o size=88k tmpfs {tmp_path / 'disk'}"
+    mount = f"mount -t tmpfs -o size=96k tmpfs {tmp_path / 'disk'}"
     trial = subprocess.run([*space, "sh", "-c", mount], capture_output=True, text=True)
     if trial.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {trial.stderr.strip()}")
