@@ -78,8 +78,7 @@ def room_for(folder: Path) -> Iterator[None]:
         raise OSError(
             error.errno,
             f"There is no room left in {folder} ({os.strerror(error.errno)}). Make "
-            "room and call again: what was prepared is kept, and the work goes on "
-            "from there",
+            "room and call again: what a store holds already is not done twice",
         ) from error
 
 

@@ -74,6 +74,12 @@ class BetaFile:
         return self.layout.is_sequential
 
     @property
+    def is_by_trial(self) -> bool:
+        """Whether all units of a trial lie together, as in NIfTI and MGH."""
+        by_trial = isinstance(self.layout, FlatLayout) and self.layout.by_trial
+        return by_trial or self.is_sequential
+
+    @property
     def limits(self) -> tuple[float, float] | None:
         """Least and largest response that the stored integers can hold.
 

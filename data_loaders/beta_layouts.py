@@ -181,7 +181,7 @@ def turn_over(
     block : ndarray, shape (n_some, n_there)
         Trials of neighbouring places.
     within : ndarray of int64, shape (n_units,)
-        Which of these places are wanted, ascending but for boxes.
+        Which of these places are wanted.
     first : int
         Number of the first wanted unit.
     trials : slice
@@ -195,7 +195,7 @@ def turn_over(
     for s in range(0, len(within), _UNITS_AT_ONCE):
         some = within[s : s + _UNITS_AT_ONCE]
         # A copy, so that what is turned over lies close together.
-        if some[-1] - some[0] == len(some) - 1:
+        if (np.diff(some) == 1).all():
             copy = block[:, some[0] : some[-1] + 1].copy()
         else:
             copy = block[:, some]

@@ -8,8 +8,8 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from data_loaders.beta_cache import (
     write_entry,
 )
 from data_loaders.beta_files import BetaFile
+from data_loaders.beta_layouts import FlatLayout
 from data_loaders.beta_recording import READING_COLUMNS, BetaPart, Recording
 from data_loaders.content_hashes import (
     check_unchanged,
@@ -43,7 +44,7 @@ from neurovis.core.files import check_writable_folder, sha256_bytes, sha256_json
 from neurovis.core.log import progress
 from neurovis.core.pictures import LazyPictures
 from neurovis.core.store import lock
-from neurovis.core.unit_responses import UnitResponses
+from neurovis.core.unit_responses import UnitResponses, one_row_each
 
 __all__ = ["BetaPart", "MemoryPlan", "Recording", "plan_memory", "prepare_responses"]
 
@@ -188,9 +189,13 @@ class _Work:
 def _prepare_in_memory(work: _Work) -> UnitResponses:
     recording = work.recording
     grown = BetasInMemory(len(work.first_trials), len(recording.units))
-    with tempfile.TemporaryDirectory(prefix="neurovis-") as folder:
-        check_room(Path(folder), work.plan.work_bytes)
-        _prepare_blocks(work, grown, Path(folder))
+    with ExitStack() as stack:
+        folder = Path()
+        if work.plan.work_bytes:
+            made = tempfile.TemporaryDirectory(prefix="neurovis-")
+            folder = Path(stack.enter_context(made))
+            check_room(folder, work.plan.work_bytes)
+        _prepare_blocks(work, grown, folder)
     return _to_responses(work, *grown.finish())
 
 
@@ -239,7 +244,7 @@ def _key_parts(work: _Work, hashes: Sequence[str]) -> dict[str, Any]:
     elif isinstance(recording.space, SurfaceSpace):
         place = [recording.space.n_vertices]
     reading = [
-        [file.grid, file.n_trials, file.scale, getattr(file.layout, "dataset", None)]
+        [file.grid, file.n_trials, file.scale, *_plain_facts(file.layout)]
         for part in recording.parts
         for file in part.files
     ]
@@ -258,6 +263,14 @@ def _key_parts(work: _Work, hashes: Sequence[str]) -> dict[str, Any]:
         "response_unit": recording.response_unit,
         "options": work.options,
     }
+
+
+def _plain_facts(layout: Any) -> list[str]:
+    """Tell which array of a file is read, and how: names, offsets, axes."""
+    facts = ((f.name, getattr(layout, f.name)) for f in fields(layout))
+    plain = (str, int, tuple, np.dtype, FlatLayout)
+    told = [f"{name} {value}" for name, value in facts if isinstance(value, plain)]
+    return [type(layout).__name__, *told]
 
 
 # ---------------------------------------------------------------------- blocks
@@ -366,18 +379,10 @@ def _stimuli(work: _Work) -> pd.DataFrame:
     n_repeats: Any = 1
     if work.options["average"]:
         codes = pd.factorize(trials["stimulus_id"], sort=True)[0]
-        first = trials.iloc[work.first_trials].reset_index(drop=True)
-        # A column that differs between the trials of an image says nothing of it.
-        same = [_follows(trials[c], first[c], codes) for c in trials]
-        trials = first.loc[:, same].copy()
+        trials = one_row_each(trials, codes)
         n_repeats = np.bincount(codes)
     trials.insert([*trials].index("stimulus_id") + 1, "n_repeats", n_repeats)
     return trials
-
-
-def _follows(trials: pd.Series, first: pd.Series, codes: NDArray[np.intp]) -> bool:
-    again = first.take(codes).set_axis(trials.index)
-    return bool((trials.eq(again) | (trials.isna() & again.isna())).all())
 
 
 def _notes(work: _Work, record: pd.DataFrame, kept: NDArray[np.bool_]) -> list[str]:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_loaders.beta_assembly import PartFiles, Regions, prepare_betas
 from data_loaders.beta_events import Events, match_events
 from data_loaders.beta_files import BetaFile
 from data_loaders.beta_folders import SessionFile, find_session_files, missing_sessions
 from data_loaders.beta_masks import Image, same_place
-from data_loaders.beta_recordings import PartFiles, Regions, prepare_betas
 from data_loaders.glmsingle import open_trials
 from neurovis.core.brain_space import HEMISPHERES
 from neurovis.core.checks import check_option

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_loaders.beta_assembly import PartFiles, Regions, prepare_betas
 from data_loaders.beta_events import match_events
 from data_loaders.beta_folders import (
     SUFFIXES,
@@ -23,7 +24,6 @@ from data_loaders.beta_folders import (
     natural_key,
 )
 from data_loaders.beta_masks import Image, read_mask_volume, same_place
-from data_loaders.beta_recordings import PartFiles, Regions, prepare_betas
 from data_loaders.betas import open_files
 from data_loaders.bids_files import BidsFile, find_files, parse_name, read_tsv
 from data_loaders.nsd_maps import map_shape

@@ -12,7 +12,7 @@ IMPORT_BYTES = int(0.6 * 2**30)
 """What Python and its packages take, torch among them."""
 WORK_BYTES = 5 * BUFFER_BYTES
 """Buffers of reading and of computing."""
-_BLOCK_BYTES = 2**30  # more would not be faster, and lose more when it is stopped
+_BLOCK_BYTES = 2**29  # more is no faster where units lie together in the files
 _FEWEST_UNITS = 64
 
 
@@ -50,6 +50,7 @@ def plan_blocks(
     memory_gib: float,
     other_bytes: int = 0,
     unpacked_bytes: int = 0,
+    is_by_trial: bool = False,
     in_memory: bool = False,
     units_per_block: int | None = None,
 ) -> MemoryPlan:
@@ -67,6 +68,9 @@ def plan_blocks(
         Memory of tables and of single large lines of a file.
     unpacked_bytes : int, default 0
         Size of the chosen units of compressed files.
+    is_by_trial : bool, default False
+        Whether trials lie one after the other in the files, so that every block
+        costs a seek per trial: blocks are then as large as memory allows.
     in_memory : bool, default False
         Whether the result stays in memory.
     units_per_block : int, optional
@@ -87,7 +91,7 @@ def plan_blocks(
     --------
     >>> plan = plan_blocks([15_724], 30_000, 10_000, memory_gib=4)
     >>> plan.n_blocks, plan.units_per_block
-    (2, 8947)
+    (4, 4473)
     """
     check_between("memory_gib", memory_gib, low=0)
     largest = max(n_units)
@@ -113,17 +117,15 @@ def plan_blocks(
         )
     free = int(memory_gib * 2**30) - fixed
     fit = min(most, max(1, free // per_unit))
-    work_bytes = 0
-    # A compressed file that is read once needs no unpacked copy.
-    if not unpacked_bytes or fit < largest:
+    if not is_by_trial:
         fit = min(fit, max(fewest, _BLOCK_BYTES // per_unit))
-        work_bytes = unpacked_bytes
     return MemoryPlan(
         units_per_block=fit,
         n_blocks=sum(math.ceil(n / fit) for n in n_units),
         peak_bytes=fixed + fit * per_unit,
         result_bytes=result_bytes,
-        work_bytes=work_bytes,
+        # A compressed file that is read once needs no unpacked copy.
+        work_bytes=unpacked_bytes if fit < largest else 0,
     )
 
 
@@ -162,8 +164,10 @@ def plan_memory(
     """
     trials, units = recording.trials, recording.units
     lines = unpacked = 0
+    is_by_trial = False
     for part in recording.parts:
         for file in part.files:
+            is_by_trial |= file.is_by_trial
             if file.is_sequential and len(part.places):
                 size = file.dtype.itemsize
                 lines = max(lines, 2 * file.n_places * size)
@@ -177,6 +181,7 @@ def plan_memory(
         memory_gib=memory_gib,
         other_bytes=3 * sum(tables) + lines,
         unpacked_bytes=unpacked,
+        is_by_trial=is_by_trial,
         in_memory=in_memory,
         units_per_block=units_per_block,
     )

@@ -256,14 +256,15 @@ _ALGONAUTS = Source(
     name="algonauts",
     what="the challenge data of Algonauts 2023: averaged fsaverage betas of the eight "
     "people of NSD in visual cortex, with pictures and regions",
-    url="http://algonauts.csail.mit.edu/2023/",
+    url="https://github.com/gifale95/algonauts_2023",
     licence="that of NSD, whose terms must be accepted first",
     citation="Gifford, Lahner, Saba-Sadiya, Vilas, Lascelles, Oliva, Kay, Roig and "
     "Cichy (2023). The Algonauts Project 2023 challenge: how the human brain makes "
     "sense of natural scenes. arXiv:2301.03198.",
     loader="algonauts:check_algonauts",
-    by_hand="Get one archive per subject from the challenge site and unpack all into "
-    "one folder (subj01, subj02 ...).",
+    by_hand="Get one archive per subject from the site of the challenge "
+    "(algonauts.csail.mit.edu/2023) and unpack all into one folder (subj01, subj02 "
+    "...). `neurovis data simulate algonauts` writes a small one of the same form.",
 )
 
 _OBJECTS_FMRI = Source(

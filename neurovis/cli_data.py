@@ -128,7 +128,6 @@ def data_prepare(
 ) -> None:
     """Standardise and average the betas of a subject; resumes where it stopped."""
     from data_loaders.nsd import load_nsd
-
     from neurovis.core.checks import check_option
 
     name, path = _split_where(where)

@@ -276,10 +276,7 @@ class UnitResponses:
             betas = self.betas[:, block][order].astype(np.float64)
             means[:, block] = np.add.reduceat(betas * weight, starts, axis=0)
         first = order[starts]
-        kept = self.stimuli.drop(columns="n_repeats")
-        stimuli = kept.iloc[first].reset_index(drop=True)
-        constant = [_follows(kept[c], stimuli[c], codes) for c in kept]
-        stimuli = stimuli.loc[:, constant]
+        stimuli = one_row_each(self.stimuli.drop(columns="n_repeats"), codes)
         stimuli.insert(1, "n_repeats", total.astype(np.int64))
         pictures = self.pictures
         return replace(
@@ -351,12 +348,32 @@ def _rows(which: ArrayLike, n: int) -> NDArray[np.intp]:
     return np.arange(n)[np.atleast_1d(which) if np.size(which) else []]
 
 
-def _follows(trials: pd.Series, stimuli: pd.Series, codes: NDArray[np.intp]) -> bool:
-    """Tell whether all trials of a stimulus hold one value."""
-    first = stimuli.take(codes).set_axis(trials.index)
-    # Where a nullable column has no value, "equal" has none either.
-    equal = trials.eq(first).fillna(False).astype(bool)
-    return bool((equal | (trials.isna() & first.isna())).all())
+def one_row_each(trials: pd.DataFrame, codes: NDArray[np.intp]) -> pd.DataFrame:
+    """Return one row per stimulus of a table of trials.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        One row per trial.
+    codes : ndarray of int, shape (n_trials,)
+        Which stimulus it was, 0..n_stimuli - 1; each occurs.
+
+    Returns
+    -------
+    DataFrame
+        Ascending by code, without the columns that differ between trials of one
+        stimulus, which say nothing of it.
+    """
+    first = np.unique(codes, return_index=True)[1]
+    rows = trials.iloc[first].reset_index(drop=True)
+    same = []
+    for column in trials:
+        again = rows[column].take(codes).set_axis(trials.index)
+        # Nullable columns compare as unknown with what is missing.
+        equal = trials[column].eq(again).fillna(False).astype(bool)
+        missing = trials[column].isna() & again.isna()
+        same.append(bool((equal | missing).all()))
+    return rows.loc[:, same].copy()
 
 
 def save_responses(folder: str | Path, responses: UnitResponses) -> None:

@@ -176,6 +176,16 @@ def test_any_units_and_trials_of_any_layout_are_those_of_the_array(
     assert np.array_equal(out, flat.astype(np.float32) / scale)
 
 
+def test_chunks_side_by_side_that_are_too_large_at_once_keep_their_order(
+    tmp_path, monkeypatch
+):
+    values = volume(grid=(4, 2, 2))
+    write_hdf(tmp_path / "a.hdf5", values, chunks=(3, 1, 2, 2))
+    monkeypatch.setattr(beta_chunks, "BUFFER_BYTES", 100)
+    found = open_beta_file(tmp_path / "a.hdf5", scale=1).read(np.arange(16))
+    assert np.array_equal(found, values.reshape(16, N_TRIALS, order="F").T)
+
+
 # --------------------------------------------------------------------- scale
 
 
