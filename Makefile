@@ -6,7 +6,8 @@ BIN := .venv/bin
 CORE := .venv/.core
 TEST := .venv/.test
 DOCS := .venv/.docs
-PYTEST := $(BIN)/python -m pytest
+# One process per core; the tests of a file stay together, since they share set-up.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-all lint docs clean
 

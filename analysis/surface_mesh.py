@@ -243,7 +243,7 @@ def volume_to_fsaverage5(
 
     A volume in the native space of a subject, such as func1pt8mm of NSD, must not be
     passed: its millimetres are not those of fsaverage. Use the transforms of the data
-    set, or show it by `analysis.plots_brain.plot_volume_map`.
+    set, or show it by `analysis.plots_volume.plot_volume_map`.
 
     Parameters
     ----------

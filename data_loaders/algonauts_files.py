@@ -150,6 +150,8 @@ def simulation_notes(folder: str | Path) -> tuple[str, ...]:
 def stimulus_table(subject: Path, split: str) -> pd.DataFrame:
     """Read the order of the rows from the names of the pictures.
 
+    Files that are no ``.png`` are left out.
+
     Parameters
     ----------
     subject : Path
@@ -180,12 +182,14 @@ def stimulus_table(subject: Path, split: str) -> pd.DataFrame:
             f"pictures ({kind.prefix}-0001_nsd-00013.png), so that it is needed even "
             "when no picture is read."
         )
-    paths = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
+    # File managers leave files of their own; a picture that lacks shows in the ranks.
+    there = [p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.is_file()]
+    paths = [p for p in there if not p.name.startswith(".")]
     pattern = re.compile(rf"{kind.prefix}-(\d{{4,}})_nsd-(\d{{4,}})\.png")
     matches = {p: pattern.fullmatch(p.name) for p in paths}
     other = sorted(p.name for p, match in matches.items() if match is None)
     if other or not paths:
-        what = f"{other[0]!r}" if other else "nothing"
+        what = f"{other[0]!r}" if other else "no .png file"
         raise DataCorruptError(
             f"{folder} must hold pictures named {kind.prefix}-0001_nsd-00013.png only; "
             f"it holds {what}."

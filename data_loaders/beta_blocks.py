@@ -168,8 +168,9 @@ def prepare_block(
             if average:
                 prepared = _average(repeats, design)
             ncsnr[tile] = _ncsnr(repeats, design)
+            # A session that was made up, of zeros too, tells nothing of noise.
+            ncsnr[tile][bad > 0] = np.nan
             if incomplete == "nan":
-                ncsnr[tile][bad > 0] = np.nan
                 prepared[bad > 0] = np.nan
             elif incomplete == "drop" and bad.any():
                 kept[tile] = bad == 0

@@ -3,7 +3,7 @@
 Layout of a store: ``<key>/`` is complete, ``<key>.work/`` is under way (``entry/`` will
 be the complete folder, ``blocks/`` tells how far it is, ``unpacked/`` holds copies of
 compressed files), and ``hashes/`` remembers the SHA-256 of large files by path, size,
-time and inode.
+times and inode.
 """
 
 import errno

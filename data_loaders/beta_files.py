@@ -41,12 +41,12 @@ class BetaFile:
         Stored numbers are divided by this, after they became float: 300 for integers
         (percent signal change times 300), 1 for floats and for what a NIfTI header
         scales itself.
+    layout : FlatLayout, GzipLayout or HdfLayout
+        How the numbers lie in the file.
     affine : ndarray of float64, shape (4, 4), optional
         From 0-based voxels to millimetres; of NIfTI files only.
     slope, intercept : float
         Of a NIfTI header; 1 and 0 where there is none.
-    layout : FlatLayout, GzipLayout or HdfLayout
-        How the numbers lie in the file.
     """
 
     path: Path

@@ -29,11 +29,14 @@ class SessionFile:
         1-based; None if one file holds all sessions, so that the events must tell.
     run : int or None
         1-based run within the session; None if the file holds a whole session.
+    is_assumed : bool
+        Whether the order of the files alone told the session.
     """
 
     path: Path
     session: int | None
     run: int | None = None
+    is_assumed: bool = False
 
     def __str__(self) -> str:
         run = "" if self.run is None else f" run {self.run}"
@@ -63,8 +66,8 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts)
 
 
-def missing_sessions(files: Sequence[SessionFile]) -> list[str]:
-    """Return a remark on sessions that are missing in between.
+def session_notes(files: Sequence[SessionFile]) -> list[str]:
+    """Return remarks on sessions that were assumed, or are missing in between.
 
     Parameters
     ----------
@@ -76,6 +79,15 @@ def missing_sessions(files: Sequence[SessionFile]) -> list[str]:
     list of str
         No or one sentence.
     """
+    if any(file.is_assumed for file in files):
+        names = [file.path.name for file in files]
+        if len(set(names)) < len(names):
+            names = ["/".join(file.path.parts[-2:]) for file in files]
+        shown = names if len(names) < 6 else [*names[:3], "...", names[-1]]
+        return [
+            "File names tell no session; in this order the files were taken for the "
+            f"sessions 1 to {len(files)}: {', '.join(shown)}."
+        ]
     named = {file.session for file in files if file.session is not None}
     gaps = sorted(set(range(min(named, default=1), max(named, default=0))) - named)
     listed = ", ".join(map(str, gaps))
@@ -90,7 +102,8 @@ def find_session_files(
     A session is a number after "session", "sess" or "ses" ("betas_session02.hdf5",
     "sub-01_ses-02_task-images_statmap.nii.gz"), a run one after "run". Where file
     names repeat, such as outputs of GLMsingle in one folder per session, the names of
-    their folders tell.
+    their folders tell. Where nothing tells, each file is taken for a session, in the
+    natural order of the names or that of the list (`session_notes` says so).
 
     Parameters
     ----------
@@ -208,7 +221,10 @@ def _complete(files: list[SessionFile]) -> list[SessionFile]:
         )
     if all(file.run is not None for file in files):
         return [SessionFile(file.path, 1, file.run) for file in files]
-    return [SessionFile(file.path, i) for i, file in enumerate(files, start=1)]
+    return [
+        SessionFile(file.path, i, is_assumed=True)
+        for i, file in enumerate(files, start=1)
+    ]
 
 
 def _in_order(files: list[SessionFile], is_list: bool) -> list[SessionFile]:

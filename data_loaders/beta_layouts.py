@@ -242,7 +242,7 @@ class GzipLayout:
         DataCorruptError
             If the file is truncated or damaged.
         """
-        return turn_lines(self.lines(path, places, rows))
+        yield from turn_lines(self.lines(path, places, rows))
 
     def lines(
         self, path: Path, places: NDArray[np.int64], rows: NDArray[np.int64]

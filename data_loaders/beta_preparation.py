@@ -29,7 +29,12 @@ from data_loaders.beta_cache import (
 )
 from data_loaders.beta_files import BetaFile
 from data_loaders.beta_layouts import FlatLayout
-from data_loaders.beta_recording import READING_COLUMNS, BetaPart, Recording
+from data_loaders.beta_recording import (
+    READING_COLUMNS,
+    BetaPart,
+    Recording,
+    tell_scales,
+)
 from data_loaders.content_hashes import (
     check_unchanged,
     hash_files,
@@ -90,7 +95,7 @@ def prepare_responses(
     incomplete : {"drop", "nan", "zero"}, default "drop"
         What becomes of a unit that in a session of two or more used trials is
         constant, or that is NaN or infinite in any: left out, all NaN, or 0 in
-        that session.
+        that session. Its ncsnr is NaN in any case.
     memory_gib : float, default 4
         Memory that the whole process may use, in GiB.
     store : str or Path, optional
@@ -387,8 +392,10 @@ def _stimuli(work: _Work) -> pd.DataFrame:
 
 def _notes(work: _Work, record: pd.DataFrame, kept: NDArray[np.bool_]) -> list[str]:
     files = [file for part in work.recording.parts for file in part.files]
-    scales = sorted({file.scale for file in files} - {1.0})
-    notes = [f"Stored numbers were divided by {scale:g}." for scale in scales]
+    scales = work.recording.scales()
+    notes = []
+    if set(scales) != {1.0}:
+        notes = [f"Stored numbers were divided by {tell_scales(scales)}."]
     if any((file.slope, file.intercept) != (1.0, 0.0) for file in files):
         notes.append("Slope and intercept of the NIfTI headers were applied.")
     n_bad = int((record["n_incomplete_sessions"] > 0).sum())

@@ -106,6 +106,49 @@ class Recording:
             )
         _check_trials(self.trials, sizes[0])
 
+    def scales(self) -> dict[float, list[int]]:
+        """Return what stored numbers are divided by, and in which sessions.
+
+        Returns
+        -------
+        dict of float to list of int
+            Sessions of each divisor, ascending; most have one divisor.
+        """
+        files = self.trials.groupby("session")["file"].unique()
+        found: dict[float, set[int]] = {}
+        for session, rows in files.items():
+            for part in self.parts:
+                for row in rows:
+                    scale = part.files[row].scale
+                    found.setdefault(scale, set()).add(int(str(session)))
+        return {scale: sorted(found[scale]) for scale in sorted(found)}
+
+
+def tell_scales(scales: dict[float, list[int]]) -> str:
+    """Say what stored numbers are divided by.
+
+    Parameters
+    ----------
+    scales : dict of float to list of int
+        From `Recording.scales`.
+
+    Returns
+    -------
+    str
+        One number, or each with its sessions.
+
+    Examples
+    --------
+    >>> tell_scales({300.0: [1, 2]})
+    '300'
+    >>> tell_scales({1.0: [2], 300.0: [1, 3]})
+    '1 (sessions 2), 300 (sessions 1, 3)'
+    """
+    if len(scales) == 1:
+        return f"{next(iter(scales)):g}"
+    parts = [f"{s:g} (sessions {', '.join(map(str, n))})" for s, n in scales.items()]
+    return ", ".join(parts)
+
 
 def _check_trials(trials: pd.DataFrame, n_trials: tuple[int, ...]) -> None:
     if not len(trials):

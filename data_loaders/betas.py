@@ -12,7 +12,7 @@ from typing import Any
 from data_loaders.beta_assembly import PartFiles, Regions, prepare_betas
 from data_loaders.beta_events import Events, match_events
 from data_loaders.beta_files import BetaFile
-from data_loaders.beta_folders import SessionFile, find_session_files, missing_sessions
+from data_loaders.beta_folders import SessionFile, find_session_files, session_notes
 from data_loaders.beta_masks import Image, same_place
 from data_loaders.glmsingle import open_trials
 from neurovis.core.brain_space import HEMISPHERES
@@ -164,7 +164,7 @@ def load_betas(
         session_column=session_column,
         trial_types=trial_types,
     )
-    notes = [*missing_sessions(files), *assumed]
+    notes = [*session_notes(files), *assumed]
     if dataset is not None or trials_axis is not None:
         notes.append(f"Read with dataset={dataset!r}, trials_axis={trials_axis!r}.")
     if mask_order is None:

@@ -20,8 +20,8 @@ from data_loaders.beta_events import match_events
 from data_loaders.beta_folders import (
     SUFFIXES,
     SessionFile,
-    missing_sessions,
     natural_key,
+    session_notes,
 )
 from data_loaders.beta_masks import Image, read_mask_volume, same_place
 from data_loaders.betas import open_files
@@ -130,7 +130,7 @@ def load_bids_betas(
         [file.n_trials for file in opened],
         stimulus_column=stimulus_column,
     )
-    notes = [*missing_sessions(files), *assumed]
+    notes = [*session_notes(files), *assumed]
     inside: Image | None = mask
     if isinstance(mask, str) and mask == "auto":
         inside, more = _find_mask(root, subject, task, found, opened[0])

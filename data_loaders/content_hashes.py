@@ -28,13 +28,15 @@ def signature(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        `path`, `size`, `mtime_ns` and `inode`.
+        `path`, `size`, `mtime_ns`, `ctime_ns` and `inode`.
     """
     facts = path.stat()
     return {
         "path": str(path.resolve()),
         "size": facts.st_size,
         "mtime_ns": facts.st_mtime_ns,
+        # Tools that copy can set the time of a change back, but not this one.
+        "ctime_ns": facts.st_ctime_ns,
         "inode": facts.st_ino,
     }
 

@@ -13,14 +13,15 @@ from data_loaders.nsd_design import (
     read_design,
 )
 from data_loaders.nsd_files import (
+    PREPARATIONS,
     SIMULATION_FILE,
     TRIALS_PER_SESSION,
     SessionFiles,
     check_root,
+    find_beta_files,
     find_preparations,
     find_sessions,
     find_subjects,
-    list_beta_files,
     write_ranges,
 )
 from data_loaders.nsd_maps import check_map_shape, map_shape
@@ -75,7 +76,9 @@ def check_nsd(root: str | Path) -> list[str]:
     """Check a whole tree: names, headers, grids, labels and tables.
 
     Betas are opened, but not read. All that is there is checked, whether it will be
-    used or not; all that is wrong is told at once.
+    used or not; all that is wrong is told at once. The published preparations of the
+    task must have 750 trials in each session and no session missing in the middle; of
+    others, such as those of the resting state, it is told what there is.
 
     Parameters
     ----------
@@ -169,15 +172,42 @@ def _check_subject(
     spaces = found.attempt(find_preparations, root, subject) or {}
     for space, names in spaces.items():
         place: BrainSpace | None = None
-        for name in names:
+        # The grid of the task is the measure for the others.
+        for name in sorted(names, key=lambda n: n not in PREPARATIONS.values()):
+            sessions = None
+            if name not in PREPARATIONS.values():
+                folder = root / "nsddata_betas" / "ppdata" / subject / space / name
+                sessions, half = _sessions(folder)
+                if not sessions:
+                    found.lines.append(f"{subject} {space} {name}: {half}")
+                    continue
             files = found.attempt(
-                find_sessions, root, subject, space=space, preparation=name
+                find_sessions,
+                root,
+                subject,
+                space=space,
+                preparation=name,
+                sessions=sessions,
             )
             if files is not None:
                 place = _check_files(root, files, place, design, found) or place
         if place is not None:
             found.attempt(_check_regions, root, subject, place, found)
     found.attempt(_check_warps, root, subject)
+
+
+def _sessions(folder: Path) -> tuple[list[int], str]:
+    """Return the sessions that are wholly there, and a remark on the others."""
+    found = find_beta_files(folder).values()
+    every = {s for files in found for s in files}
+    whole = {
+        session
+        for files in found
+        for session, parts in files.items()
+        if "" in parts or len(parts) == 2
+    }
+    half = write_ranges(every - whole)
+    return sorted(whole), f"one hemisphere only of sessions {half}" if half else ""
 
 
 def _check_files(
@@ -194,20 +224,26 @@ def _check_files(
         grids = [place.shape]
     if place is not None and isinstance(place, SurfaceSpace) and parts == 2:
         grids = [(n,) for n in place.n_vertices]
-    first: BetaFile | None = None
+    is_task = files.preparation in PREPARATIONS.values()
+    n_trials = TRIALS_PER_SESSION if is_task else None
+    opened: list[BetaFile] = []
     # Those of other formats, which would not be read, are checked as well.
-    for hemisphere, path in list_beta_files(files.folder):
+    listed = [
+        item
+        for by_session in find_beta_files(files.folder).values()
+        for by_hemisphere in by_session.values()
+        for item in by_hemisphere.items()
+    ]
+    for hemisphere, path in listed:
         part = int(hemisphere == "rh")
         if part >= parts or bool(hemisphere) != files.is_surface:
             found.note(f"{path} is of another kind than {files.folder} holds.")
             continue
-        file = found.attempt(
-            open_beta_file, path, grid=grids[part], n_trials=TRIALS_PER_SESSION
-        )
+        file = found.attempt(open_beta_file, path, grid=grids[part], n_trials=n_trials)
         if file is not None:
             grids[part] = file.grid
-            first = first or file
-    if first is None or None in grids:
+            opened.append(file)
+    if not opened or None in grids:
         return None
     for path, grid in zip(files.companion("ncsnr"), grids, strict=False):
         found.attempt(_check_shape, path, grid or (), files)
@@ -215,21 +251,29 @@ def _check_files(
     if not files.is_surface and brain.is_file():
         found.attempt(_check_shape, brain, grids[0] or (), files)
     last = files.sessions[-1]
-    if design is not None and last > design.n_sessions:
+    if is_task and design is not None and last > design.n_sessions:
         found.note(
             f"{files.folder} has session {last}, but {design.path} plans "
             f"{design.n_sessions}."
         )
-    found.lines.append(
-        f"{files.subject} {files.space} {files.preparation}: sessions "
-        f"{write_ranges(files.sessions)}, grid "
-        f"{' and '.join(str(grid) for grid in grids)}, divided by {first.scale:g}"
-    )
+    facts = [
+        f"sessions {write_ranges(files.sessions)}",
+        f"grid {' and '.join(str(grid) for grid in grids)}",
+        f"divided by {opened[0].scale:g}",
+    ]
+    if not is_task:
+        counts = [file.n_trials for file in opened]
+        ends = sorted({min(counts), max(counts)})
+        facts.append(f"{' to '.join(map(str, ends))} trials each")
+        half = _sessions(files.folder)[1]
+        facts += [half] * bool(half)
+    where = f"{files.subject} {files.space} {files.preparation}"
+    found.lines.append(f"{where}: {', '.join(facts)}")
     if files.is_surface:
         left, right = (grid[0] for grid in grids if grid)
         return SurfaceSpace(files.space, (left, right))
     x, y, z = grids[0] or ()
-    return VolumeSpace(files.space, (x, y, z), first.affine)
+    return VolumeSpace(files.space, (x, y, z), opened[0].affine)
 
 
 def _check_shape(path: Path, grid: tuple[int, ...], files: SessionFiles) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from data_loaders.beta_recording import tell_scales
 from data_loaders.memory_plan import plan_memory
 from data_loaders.nsd_design import NSDDesign, read_design, repeats_in_all
 from data_loaders.nsd_files import (
@@ -49,7 +50,9 @@ def describe_nsd(
     subject : int or str, optional
         1-based number, or "subj01"; default every subject that has betas of this
         space and preparation.
-    space, preparation, volume_format, sessions, families, regions, mask, min_ncsnr
+    space, preparation, volume_format : str, optional
+        As `data_loaders.nsd.load_nsd`.
+    sessions, families, regions, mask, min_ncsnr : optional
         As `data_loaders.nsd.load_nsd`.
     average : bool, default True
         Whether trials will be averaged.
@@ -123,11 +126,10 @@ def _describe_subject(
     counts = [f"{n} {_times(int(str(k)))}" for k, n in times.items()]
     n_shared = trials.loc[trials["shared"], "nsd_id"].nunique()
     files = plan.files
-    scale = plan.recording.parts[0].files[0].scale
     lines = [
         f"{files.subject}, {files.space}, {files.preparation}",
         f"  sessions {write_ranges(files.sessions)}; stored numbers are divided by "
-        f"{scale:g}",
+        f"{tell_scales(plan.recording.scales())}",
         f"  {len(trials)} trials of {len(repeats)} pictures ({', '.join(counts)}), "
         f"{n_shared} of them shared",
     ]
@@ -143,12 +145,16 @@ def _describe_subject(
     for family, labels in region_labels(units, plan.recording.families).items():
         parts = [_describe_label(units, family, label, ceiling) for label in labels]
         lines.append(f"    {family}: {', '.join(parts) if parts else 'none'}")
-    need = plan_memory(plan.recording, average=average, memory_gib=memory_gib)
-    lines.append(
-        f"  memory: result {_size(need.result_bytes)}, work files "
-        f"{_size(need.work_bytes)}, process at most {_size(need.peak_bytes)}; blocks "
-        f"of {need.units_per_block} units: {need.n_blocks}"
-    )
+    try:
+        need = plan_memory(plan.recording, average=average, memory_gib=memory_gib)
+    except ValueError as error:  # the rest is worth telling all the same
+        lines.append(f"  memory: {error}")
+    else:
+        lines.append(
+            f"  memory: result {_size(need.result_bytes)}, work files "
+            f"{_size(need.work_bytes)}, process at most {_size(need.peak_bytes)}; "
+            f"blocks of {need.units_per_block} units: {need.n_blocks}"
+        )
     return lines + [f"  note: {note}" for note in plan.recording.notes]
 
 

@@ -174,7 +174,9 @@ def find_preparations(root: str | Path, subject: int | str) -> dict[str, list[st
     folder = check_root(root) / "nsddata_betas" / "ppdata" / subject_name(subject)
     found: dict[str, list[str]] = {}
     for space in sorted(p for p in folder.glob("*") if p.is_dir()):
-        names = sorted(p.name for p in space.iterdir() if p.is_dir() and _sessions(p))
+        names = sorted(
+            p.name for p in space.iterdir() if p.is_dir() and find_beta_files(p)
+        )
         if names:
             found[space.name] = names
     return found
@@ -311,7 +313,7 @@ def find_sessions(
     """
     wanted = None if sessions is None else check_sessions(sessions)
     folder = _betas_folder(root, subject, space, preparation)
-    found = _sessions(folder)
+    found = find_beta_files(folder)
     if volume_format is not None:
         check_option("volume_format", volume_format, tuple(found))
         found = {volume_format: found[volume_format]}
@@ -329,8 +331,8 @@ def find_sessions(
     )
 
 
-def list_beta_files(folder: Path) -> list[tuple[str, Path]]:
-    """Return all files of betas of a folder, whatever their format.
+def find_beta_files(folder: Path) -> dict[str, dict[int, dict[str, Path]]]:
+    """Return all files of betas of a folder.
 
     Parameters
     ----------
@@ -339,20 +341,29 @@ def list_beta_files(folder: Path) -> list[tuple[str, Path]]:
 
     Returns
     -------
-    list of (str, Path)
-        "lh", "rh" or "" for a volume, and the file.
+    dict of str to dict of int to dict of str to Path
+        Files by format, 1-based session, and "lh", "rh" or "" for a volume. Others in
+        the folder, such as unfinished downloads, are left out.
 
     Raises
     ------
     DataCorruptError
         If a session is there twice in one format.
     """
-    return [
-        (hemisphere, path)
-        for files in _sessions(folder).values()
-        for parts in files.values()
-        for hemisphere, path in parts.items()
-    ]
+    found: dict[str, dict[int, dict[str, Path]]] = {}
+    for path in sorted(folder.iterdir()):
+        match = _SESSION_FILE.fullmatch(path.name)
+        if match is None or not path.is_file():
+            continue
+        hemisphere, number, name = match[1] or "", int(match[2]), match[3]
+        parts = found.setdefault(name, {}).setdefault(number, {})
+        if hemisphere in parts:
+            raise DataCorruptError(
+                f"{folder} has session {number} twice: {parts[hemisphere].name} and "
+                f"{path.name}. Move one of them away."
+            )
+        parts[hemisphere] = path
+    return {name: found[name] for name in _FORMATS if name in found}
 
 
 def check_sessions(sessions: Iterable[int]) -> list[int]:
@@ -412,24 +423,6 @@ def write_ranges(numbers: Iterable[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
-def _sessions(folder: Path) -> dict[str, dict[int, dict[str, Path]]]:
-    """Return files by format, session and hemisphere ("" for a volume)."""
-    found: dict[str, dict[int, dict[str, Path]]] = {}
-    for path in sorted(folder.iterdir()):
-        match = _SESSION_FILE.fullmatch(path.name)
-        if match is None or not path.is_file():
-            continue
-        hemisphere, number, name = match[1] or "", int(match[2]), match[3]
-        parts = found.setdefault(name, {}).setdefault(number, {})
-        if hemisphere in parts:
-            raise DataCorruptError(
-                f"{folder} has session {number} twice: {parts[hemisphere].name} and "
-                f"{path.name}. Move one of them away."
-            )
-        parts[hemisphere] = path
-    return {name: found[name] for name in _FORMATS if name in found}
-
-
 def _format(path: Path) -> str:
     match = _SESSION_FILE.fullmatch(path.name)
     return match[3] if match else path.suffix
@@ -461,12 +454,14 @@ def _only_format(
         if set(files) == every and not gaps:
             return name
     if gaps:
-        what = f"sessions {write_ranges(gaps)} are missing"
+        what = f"missing sessions: {write_ranges(gaps)}"
     elif half:
-        what = f"sessions {write_ranges(half)} have one hemisphere only"
+        what = f"sessions with one hemisphere only: {write_ranges(half)}"
     else:
         parts = [f"{n} has {write_ranges(files)}" for n, files in whole.items()]
-        what = f"no format has every session ({'; '.join(parts)})"
+        what = f"no format has all sessions: {'; '.join(parts)}"
+    if not complete:
+        raise ValueError(f"{where}: {what}. Get the missing files.")
     usable = f"[{', '.join(map(str, sorted(complete)[:3]))}, ...]"
     raise ValueError(
         f"{where}: {what}. Get the missing files, or name the sessions wanted, such "

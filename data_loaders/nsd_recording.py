@@ -27,6 +27,7 @@ from data_loaders.nsd_files import (
     TRIALS_PER_SESSION,
     SessionFiles,
     check_root,
+    find_beta_files,
     find_preparations,
     find_sessions,
     subject_name,
@@ -116,7 +117,9 @@ def plan_recording(
         Folder of the data set.
     subject : int or str
         1-based number, or "subj01".
-    space, preparation, volume_format, sessions, families, regions, mask, min_ncsnr
+    space, preparation, volume_format : str, optional
+        As `data_loaders.nsd.load_nsd`.
+    sessions, families, regions, mask, min_ncsnr : optional
         As `data_loaders.nsd.load_nsd`.
 
     Returns
@@ -185,8 +188,8 @@ def known_sessions(root: str | Path, design: NSDDesign) -> list[int]:
     """Return the sessions that each subject is known to have.
 
     The last session in ``responses.tsv``, or without that file the published number
-    if the design is the published one; more if betas of a later one are there. All
-    planned ones when nothing tells.
+    if the design is the published one; more if betas of a later one are there, those
+    of the resting state aside. All planned ones when nothing tells.
 
     Parameters
     ----------
@@ -209,9 +212,11 @@ def known_sessions(root: str | Path, design: NSDDesign) -> list[int]:
         if path.is_file():
             last = count_behaviour_sessions(path)
         for space, names in find_preparations(root, number).items():
+            folder = root / "nsddata_betas" / "ppdata" / subject_name(number) / space
             for name in names:
-                folder = root / "nsddata_betas" / "ppdata" / subject_name(number)
-                last = max(last, *_numbers(folder / space / name))
+                if not name.startswith("resting"):
+                    by_format = find_beta_files(folder / name).values()
+                    last = max(last, *(max(files) for files in by_format))
         known.append(min(last, design.n_sessions) or design.n_sessions)
     return known
 
@@ -222,12 +227,6 @@ def _published_sessions(root: Path, design: NSDDesign) -> Sequence[int]:
     if plan == (8, 40) and not (root / SIMULATION_FILE).is_file():
         return PUBLISHED_SESSIONS
     return [0] * design.n_subjects
-
-
-def _numbers(folder: Path) -> list[int]:
-    stems = [p.name.partition("betas_session")[2] for p in folder.iterdir()]
-    digits = [stem.partition(".")[0] for stem in stems]
-    return [int(d) for d in digits if d.isdigit()] or [0]
 
 
 def _read_trials(
@@ -264,7 +263,7 @@ def _read_trials(
     if missing:
         withheld = missing == set(range(own - 2, own + 1))
         hint = " (NSD withheld the last three until August 2023)" if withheld else ""
-        notes.append(f"Not used: sessions {write_ranges(missing)} of {own}{hint}.")
+        notes.append(f"Sessions not used: {write_ranges(missing)} of {own}{hint}.")
     notes.append(
         f"n_repeats_all counts sessions of the subjects: {', '.join(map(str, known))}."
     )

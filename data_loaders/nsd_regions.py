@@ -98,20 +98,20 @@ def read_ctab(path: str | Path) -> dict[int, str]:
     Parameters
     ----------
     path : str or Path
-        Lines of a value and a name; what follows them, and lines with fewer than two
-        words, are left out.
+        Lines of a value and a name; what follows them, lines with fewer than two
+        words, and values below 1, which are no region, are left out.
 
     Returns
     -------
     dict of int to str
-        Name by value, without 0.
+        Name by value, from 1.
 
     Raises
     ------
     FileNotFoundError
         If nothing is there.
     DataCorruptError
-        If a value is no whole number, or a value or name comes twice.
+        If a value is no whole number, or the value or name of a region comes twice.
 
     Examples
     --------
@@ -134,13 +134,14 @@ def read_ctab(path: str | Path) -> dict[int, str]:
                 f"{path} must have a whole number and a name in each line; line "
                 f"{number} is {line.strip()!r}. Get it again from its source."
             ) from error
-        if value in names or (value != 0 and words[1] in names.values()):
+        if value < 1:
+            continue
+        if value in names or words[1] in names.values():
             raise DataCorruptError(
                 f"{path} has the value {value} or the name {words[1]!r} twice (line "
                 f"{number}). Get it again from its source."
             )
-        if value != 0:
-            names[value] = words[1]
+        names[value] = words[1]
     return names
 
 

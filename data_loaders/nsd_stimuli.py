@@ -42,9 +42,11 @@ class NSDPictures(Sequence[NDArray[np.uint8]]):
 
     def __init__(self, path: str | Path, nsd_id: ArrayLike | None = None) -> None:
         path = Path(path)
-        self.path = check_path(
+        found = check_path(
             "nsd_stimuli.hdf5", path / PICTURES_FILE if path.is_dir() else path
         )
+        # Opened later, perhaps from another working folder.
+        self.path = found.absolute()
         self._file: Any = None
         self._process = 0
         self.n_stored = count_pictures(self.path)
@@ -76,6 +78,8 @@ class NSDPictures(Sequence[NDArray[np.uint8]]):
         number = int(self.nsd_id[index])
         try:
             return np.asarray(self._open()[DATASET][number], np.uint8)
+        except (FileNotFoundError, PermissionError):
+            raise
         except DECODER_ERRORS as error:
             raise corrupt(self.path, "HDF5", error) from error
 

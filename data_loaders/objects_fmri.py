@@ -44,8 +44,8 @@ def load_objects_fmri(folder: str | Path) -> UnitResponses:
         65 rows, one per category, and 696 voxels, without pictures and without place.
 
         - stimuli: `stimulus_id` (the category with signs that can name a file),
-          `n_repeats` (10, the pictures of a category that share one beta) and
-          `category` (name in the file);
+          `n_repeats` (1: one beta, whose trials are not told), `n_pictures` (10, those
+          of the category that share the beta) and `category` (name in the file);
         - units: `unit_id` ("voxel-000"..), `region` (family of labels: EVC, OPA,
           PPA, LOC, PFS, OFA, FFA) and `voxel` (0-based in its region).
 
@@ -74,8 +74,8 @@ def load_objects_fmri(folder: str | Path) -> UnitResponses:
         response_unit="GLM beta",
         fingerprints={_FILE: sha256_file(path)},
         notes=(
-            f"One beta per category, fitted to its {N_PICTURES} pictures together: "
-            "`n_repeats` counts pictures. How often each was shown is not told.",
+            f"One beta per category, fitted to its {N_PICTURES} pictures together; how "
+            "often each was shown is not told, and `n_repeats` is 1.",
             f"{N_VOXELS - n_distinct} of {N_VOXELS} voxels repeat the responses of "
             "another one: presumably they were counted to two regions.",
         ),
@@ -139,5 +139,10 @@ def _make_stimuli(categories: list[str]) -> pd.DataFrame:
     if len(set(safe)) != len(safe):
         raise ValueError("`categories` has names that differ in special signs only.")
     return pd.DataFrame(
-        {"stimulus_id": safe, "n_repeats": N_PICTURES, "category": categories}
+        {
+            "stimulus_id": safe,
+            "n_repeats": 1,
+            "n_pictures": N_PICTURES,
+            "category": categories,
+        }
     )

@@ -47,7 +47,8 @@ def open_picture_folder(
     >>> open_picture_folder(root)[1].to_dict("records")
     [{'stimulus_id': 'face/1.png', 'category': 'face'}]
     """
-    root = check_path("folder", folder, kind="folder")
+    # Read later, perhaps from another working folder.
+    root = check_path("folder", folder, kind="folder").absolute()
     paths = sorted(
         p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
     )

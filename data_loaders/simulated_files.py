@@ -145,7 +145,9 @@ class RowWriter:
     ) -> None:
         self._path, self._start = path, len(head)
         self._dtype, self._row = np.dtype(dtype), n_places * np.dtype(dtype).itemsize
-        self._plain = path.with_suffix("") if path.suffix == ".gz" else path
+        packed = path.suffix == ".gz"
+        # A name of its own: "x.nii" may be written beside "x.nii.gz".
+        self._plain = path.with_name(f"{path.name}.plain") if packed else path
         self._file = self._plain.open("w+b")
         self._file.write(head)
         self._file.truncate(self._start + n_trials * self._row)

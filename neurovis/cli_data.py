@@ -28,20 +28,17 @@ class Incomplete(StrEnum):
     zero = "zero"
 
 
+_SPACES = "func1pt8mm, func1mm, fsaverage or nativesurface [func1pt8mm]."
+_PREPARATIONS = "b1, b2, b3, or the name of the folder of betas [b3]."
+_MEMORY = "Bound of memory in GiB [4]."
+
 Where = Annotated[
     str, typer.Argument(help="Data set and folder, as NAME:PATH; see `data list`.")
 ]
 Subject = Annotated[int | None, typer.Option(help="Subject, from 1 [all].")]
-Space = Annotated[
-    str, typer.Option(help="func1pt8mm, func1mm, fsaverage or nativesurface.")
-]
-Preparation = Annotated[
-    str, typer.Option(help="b1, b2, b3, or the name of the folder of betas.")
-]
 Regions = Annotated[
     str | None, typer.Option(help="Regions, separated by commas [all units].")
 ]
-Memory = Annotated[float, typer.Option(help="Bound of memory in GiB.")]
 Pictures = Annotated[
     Path | None,
     typer.Option(help="Folder of pictures, categories as sub-folders [drawn ones]."),
@@ -83,23 +80,27 @@ def data_check(
 def data_describe(
     where: Where,
     subject: Subject = None,
-    space: Space = "func1pt8mm",
-    preparation: Preparation = "b3",
-    memory_gib: Memory = 4.0,
+    space: Annotated[str | None, typer.Option(help=_SPACES)] = None,
+    preparation: Annotated[str | None, typer.Option(help=_PREPARATIONS)] = None,
+    memory_gib: Annotated[float | None, typer.Option(help=_MEMORY)] = None,
 ) -> None:
     """Tell trials, images, repeats, units per region, ceilings and memory needed."""
     name, path = _split_where(where)
     if path is None:
         raise ValueError(f"Expected NAME:PATH, such as nsd:/data/nsd; got {where!r}.")
+    wishes = {"space": space, "preparation": preparation, "memory_gib": memory_gib}
+    options = {key: value for key, value in wishes.items() if value is not None}
     if name == "nsd":
         from data_loaders.nsd import describe_nsd
 
-        lines = describe_nsd(
-            path, subject, space=space, preparation=preparation, memory_gib=memory_gib
-        )
+        lines = describe_nsd(path, subject, **options)  # type: ignore[arg-type]
     else:
         from data_loaders.sources import check_source
 
+        if options or subject is not None:
+            raise ValueError(
+                f"The options of `data describe` are for nsd; {name} takes none."
+            )
         lines = check_source(name, path)
     for line in lines:
         say(line)
@@ -110,10 +111,10 @@ def data_prepare(
     where: Where,
     store: Annotated[Path, typer.Option(help="Where prepared betas are kept.")],
     subject: Annotated[int, typer.Option(help="Subject, from 1.")] = 1,
-    space: Space = "func1pt8mm",
-    preparation: Preparation = "b3",
+    space: Annotated[str, typer.Option(help=_SPACES)] = "func1pt8mm",
+    preparation: Annotated[str, typer.Option(help=_PREPARATIONS)] = "b3",
     sessions: Annotated[
-        str | None, typer.Option(help="Sessions, such as 1,2,3 [all there].")
+        str | None, typer.Option(help="Sessions, such as 1-3,5 [all there].")
     ] = None,
     regions: Regions = None,
     min_ncsnr: Annotated[
@@ -124,7 +125,7 @@ def data_prepare(
     incomplete: Annotated[
         Incomplete, typer.Option(help="Units that are constant or undefined.")
     ] = Incomplete.drop,
-    memory_gib: Memory = 4.0,
+    memory_gib: Annotated[float, typer.Option(help=_MEMORY)] = 4.0,
 ) -> None:
     """Standardise and average the betas of a subject; resumes where it stopped."""
     from data_loaders.nsd import load_nsd
@@ -137,7 +138,7 @@ def data_prepare(
         subject,
         space=space,
         preparation=preparation,
-        sessions=None if sessions is None else [int(s) for s in split_names(sessions)],
+        sessions=None if sessions is None else _sessions(sessions),
         regions=None if regions is None else split_names(regions),
         min_ncsnr=min_ncsnr,
         z_score=z_score,
@@ -250,6 +251,16 @@ def _whole(name: str, text: str, n: int) -> Any:
         raise ValueError(
             f"`{name}` must be {n} whole numbers separated by commas; got {text!r}."
         )
+    return numbers
+
+
+def _sessions(text: str) -> list[int]:
+    numbers: list[int] = []
+    for part in split_names(text):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f"`sessions` must be numbers such as 1-3,5; got {text!r}.")
+        numbers += range(int(first), int(last if dash else first) + 1)
     return numbers
 
 

@@ -1,7 +1,6 @@
 """The Algonauts 2023 challenge: rows, vertices, labels, ceilings, submissions."""
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -250,6 +249,14 @@ DAMAGE = {
         lambda f: rename(f, "train-0003*", "train-3_nsd-400.png"),
         "named train-0001_nsd-00013.png only; it holds 'train-3_nsd-400.png'",
     ),
+    "another suffix": (
+        lambda f: rename(f, "train-0003*", "train-0003_nsd-00400.PNG"),
+        "named train-0001_nsd-00013.png only; it holds 'train-0003_nsd-00400.PNG'",
+    ),
+    "another kind": (
+        lambda f: rename(f, "train-0003*", "train-0003_nsd-00400.jpg"),
+        r"train-0004_nsd-00401.png follows where rank 3 is missing",
+    ),
     "test picture among the others": (
         lambda f: rename(f, "test-0001*", "test-0001_nsd-00003.png"),
         "has 1 pictures, such as nsd-00003, both for",
@@ -324,6 +331,30 @@ def test_loading_meets_the_same_damage(tree, name):
     act, match = DAMAGE[name]
     act(folder)
     with pytest.raises(DataCorruptError, match=match):
+        load_algonauts(folder, 1)
+
+
+def test_what_a_file_manager_leaves_beside_pictures_is_no_picture(tree):
+    folder, truth = tree
+    expected = check_algonauts(folder)
+    names = ("Thumbs.db", "desktop.ini", ".DS_Store", "._train-0009_nsd-00500.png")
+    for name in names:
+        (folder / "subj01/training_split/training_images" / name).write_bytes(b"x")
+        (folder / "subj01/test_split/test_images" / name).write_bytes(b"x")
+    assert check_algonauts(folder) == expected
+    responses = load_algonauts(folder, 1)
+    assert responses.stimuli["nsd_id"].tolist() == TRAIN
+    assert np.array_equal(responses.betas, np.hstack(truth["train"]))
+    assert [int(p[0, 0, 0]) for p in responses.pictures] == [i % 251 for i in TRAIN]
+
+
+def test_a_folder_without_pictures_is_refused(tree):
+    folder, _ = tree
+    pictures = folder / "subj01/training_split/training_images"
+    for path in pictures.iterdir():
+        path.unlink()
+    (pictures / "Thumbs.db").write_bytes(b"x")
+    with pytest.raises(DataCorruptError, match=r"only; it holds no \.png file"):
         load_algonauts(folder, 1)
 
 
@@ -415,11 +446,13 @@ def test_a_subject_under_the_name_of_another_is_refused(tmp_path):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from data_loaders.algonauts import load_algonauts
 folder, store = sys.argv[1:]
 found = load_algonauts(folder, 8, store=store, memory_gib=1.0, pictures=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, found.betas.shape)
+# Not ru_maxrss, which a child inherits from the process that starts it.
+status = dict(line.split(":") for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) / 2**20, found.betas.shape)
 """
 
 
@@ -433,7 +466,6 @@ def test_a_whole_subject_is_joined_in_little_memory(tmp_path):
     peak_gib, _, shape = done.stdout.strip().partition(" ")
     assert shape == "(8779, 39511)"
     assert float(peak_gib) < 1.0
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 # ------------------------------------------------------------------------ submission

@@ -141,9 +141,9 @@ def plain(recording, *, z_score, average, incomplete):
         ncsnr = np.sqrt(np.maximum(total - noise, 0)) / np.sqrt(noise)
     if average:
         values = np.stack([values[ids == i].mean(0) for i in images])
+    ncsnr[bad > 0] = np.nan
     if incomplete == "nan":
         values[:, bad > 0] = np.nan
-        ncsnr[bad > 0] = np.nan
     keep = (bad == 0) if incomplete == "drop" else np.ones(len(bad), bool)
     return values[:, keep], ncsnr[keep], bad, keep
 
@@ -525,7 +525,7 @@ def test_the_plan_follows_trials_units_and_the_bound(tmp_path):
 def test_the_whole_process_stays_within_the_bound(tmp_path, suffix):
     # 300 million responses: 1.2 GB as floats, when 1 GiB is allowed in all.
     code = f"""
-import resource, sys
+import sys
 import nibabel as nib, numpy as np, pandas as pd, torch
 from pathlib import Path
 from data_loaders.beta_files import open_beta_file
@@ -548,7 +548,9 @@ places = np.arange(n_units)
 part = BetaPart(tuple(files), places)
 recording = Recording("made", "s1", (part,), trials, space.locate(places), space=space)
 found = prepare_responses(recording, memory_gib=1.0, store=folder / "store")
-print(found.betas.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+# Not ru_maxrss, which a child inherits from the process that starts it.
+status = dict(line.split(":") for line in open("/proc/self/status"))
+print(found.betas.shape, int(status["VmHWM"].split()[0]) / 2**20)
 """
     rng = np.random.default_rng(0)
     values = rng.integers(-3, 3, (1500, 40_000)).astype(np.int16)
@@ -644,6 +646,39 @@ def test_the_key_follows_content_and_not_names(tmp_path):
     found = prepare_responses(changed, store=store)
     assert len(entries(store)) == 2
     assert np.array_equal(found.betas, prepare_responses(changed).betas)
+
+
+def test_a_file_whose_time_was_set_back_is_noticed(tmp_path):
+    sessions, ids = random_sessions()
+    store = tmp_path / "store"
+    prepare_responses(make_recording(tmp_path / "d", sessions, ids), store=store)
+    path = tmp_path / "d" / "lh1.npy"
+    facts = path.stat()
+    sessions[1][3, 0] += 1
+    with path.open("r+b") as file:
+        file.seek(-sessions[1].nbytes, os.SEEK_END)
+        file.write(sessions[1].tobytes())
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert path.stat().st_size == facts.st_size
+    recording = replace(make_recording(tmp_path / "same", sessions, ids))
+    expected = prepare_responses(recording).betas
+    files = tuple(open_beta_file(tmp_path / "d" / f"lh{s}.npy") for s in range(3))
+    parts = (BetaPart(files, recording.parts[0].places),)
+    found = prepare_responses(replace(recording, parts=parts), store=store)
+    assert np.array_equal(found.betas, expected)
+
+
+def test_sessions_of_different_scales_are_named_in_the_notes(tmp_path):
+    sessions, ids = random_sessions()
+    sessions[1] = sessions[1].astype(np.float32) / 300
+    recording = make_recording(tmp_path / "d", sessions, ids)
+    part = recording.parts[0]
+    files = [
+        replace(f, scale=300.0 if f.dtype.kind == "i" else 1.0) for f in part.files
+    ]
+    mixed = replace(recording, parts=(BetaPart(tuple(files), part.places),))
+    told = "Stored numbers were divided by 1 (sessions 2), 300 (sessions 1, 3)."
+    assert told in prepare_responses(mixed).notes
 
 
 def test_whatever_a_result_depends_on_makes_another_key(tmp_path):

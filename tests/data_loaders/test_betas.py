@@ -255,6 +255,49 @@ def test_names_tell_sessions(tmp_path, names, expected):
     assert [f.session for f in find_session_files(tmp_path)] == expected
 
 
+def told_order(betas, n_files, **options):
+    """Return what notes say about the sessions of files with two trials each."""
+    events = pd.DataFrame({"stimulus_id": list("ab") * n_files})
+    notes = load_betas(betas, events, **options).notes
+    return [note for note in notes if "session" in note and "file" in note.lower()]
+
+
+def save_files(folder, names):
+    trials = np.array([[0, 0.25, 0.5], [0.5, 0.75, 0]], np.float32)
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / name, trials)
+    return [folder / name for name in names]
+
+
+def test_files_that_are_taken_for_sessions_by_their_order_are_noted(tmp_path):
+    paths = save_files(tmp_path, ["late.npy", "early.npy", "mid10.npy", "mid9.npy"])
+    told = (
+        "File names tell no session; in this order the files were taken for the "
+        "sessions 1 to 4: "
+    )
+    natural = "early.npy, late.npy, mid9.npy, mid10.npy."
+    assert told_order(tmp_path, 4) == [told + natural]
+    assert told_order(tmp_path / "*.npy", 4) == [told + natural]
+    given = "early.npy, mid9.npy, mid10.npy, late.npy."
+    chosen = [paths[i] for i in (1, 3, 2, 0)]
+    assert told_order(chosen, 4) == [told + given]
+    # What is named or given is not assumed.
+    assert told_order(chosen, 4, sessions=[1, 2, 3, 4]) == []
+    assert told_order(paths[0], 1) == []
+    named = tmp_path / "named"
+    save_files(named, ["a_ses-1.npy", "b_ses-2.npy"])
+    assert told_order(named, 2) == []
+
+
+def test_the_note_on_assumed_sessions_stays_short_and_clear(tmp_path):
+    paths = save_files(tmp_path, [f"{c}/betas.npy" for c in "abcdefgh"])
+    (note,) = told_order(paths, 8)
+    assert note.endswith(
+        "sessions 1 to 8: a/betas.npy, b/betas.npy, c/betas.npy, ..., h/betas.npy."
+    )
+
+
 def test_runs_are_ordered_within_sessions(tmp_path):
     names = [f"ses-{s}_run-{r}_betas.nii.gz" for s in (1, 2) for r in (1, 2, 10)]
     for name in reversed(names):
@@ -769,13 +812,14 @@ def test_a_store_is_found_again_and_tells_layouts_apart(tmp_path):
 
 
 MEASURE = """
-import resource, sys
+import sys
 import numpy as np, pandas as pd
 from data_loaders.betas import load_betas
 events = pd.DataFrame({"stimulus_id": np.arange(3000) % 100})
 found = load_betas(sys.argv[1], events, store=sys.argv[2], memory_gib=0.85)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak / 2**20, found.betas.shape)
+# Not ru_maxrss, which a child inherits from the process that starts it.
+status = dict(line.split(":") for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) / 2**20, found.betas.shape)
 """
 
 

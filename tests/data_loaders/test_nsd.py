@@ -202,6 +202,31 @@ def test_shared_pictures_know_how_often_all_subjects_saw_them(tree):
     assert (stimuli.loc[~stimuli["shared"], "n_repeats_all"] == 0).all()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{B3}/betas_session02.hdf5.part",
+        f"{B3}/._betas_session02.hdf5",
+        f"{B3}/meanbetas_session02.nii.gz",
+        "restingbetas_fithrf/betas_session02.nii.gz",
+    ],
+)
+def test_only_betas_of_the_task_make_a_session_known(root, name):
+    (root / "nsddata/ppdata/subj02/behav/responses.tsv").unlink()
+    folder = root / "nsddata_betas/ppdata/subj02/func1pt8mm"
+    save_hdf5(folder / B3 / "betas_session01.hdf5", np.zeros((750, 2, 2, 3)))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    found = load_nsd(root, 1, regions="V1")
+    assert "n_repeats_all counts sessions of the subjects: 2, 1." in found.notes
+    stimuli = found.stimuli.set_index("nsd_id")
+    assert stimuli.loc[[3, 7, 10, 20], "n_repeats_all"].tolist() == [2, 3, 0, 1]
+    # Half a session was measured all the same.
+    (folder / B3 / "lh.betas_session02.hdf5").write_bytes(b"x")
+    found = load_nsd(root, 1, regions="V1")
+    assert "n_repeats_all counts sessions of the subjects: 2, 2." in found.notes
+
+
 def test_labels_and_ceilings_belong_to_their_voxels(tree):
     found = load_nsd(tree, 1, mask=np.ones(SHAPE))
     units = found.units.set_index("unit_id")
@@ -426,7 +451,7 @@ def test_some_sessions_are_those_of_their_number(tree):
     stimuli = found.stimuli.set_index("nsd_id")
     assert stimuli.loc[[20, 7, 3], "n_repeats"].tolist() == [2, 3, 1]
     assert 10 not in stimuli.index
-    assert "Not used: sessions 1 of 2." in found.notes
+    assert "Sessions not used: 1 of 2." in found.notes
 
 
 def test_the_order_of_named_sessions_does_not_matter(tree):
@@ -441,12 +466,12 @@ def test_a_withheld_last_session_is_left_out_and_told(root):
     (root / BETAS / f"func1pt8mm/{B3}/betas_session02.hdf5").unlink()
     found = load_nsd(root, 1)
     assert len(found) == len(np.unique(SHOWN[:750]))
-    assert "Not used: sessions 2 of 2." in found.notes
+    assert "Sessions not used: 2 of 2." in found.notes
 
 
 def test_a_missing_session_in_the_middle_must_be_wanted(root):
     (root / BETAS / f"func1pt8mm/{B3}/betas_session01.hdf5").unlink()
-    with pytest.raises(ValueError, match=r"sessions 1 are missing.*sessions="):
+    with pytest.raises(ValueError, match=r"missing sessions: 1\..*sessions=\[2, "):
         load_nsd(root, 1)
     assert set(load_nsd(root, 1, sessions=[2], average=False).stimuli["session"]) == {2}
 
@@ -628,7 +653,7 @@ def test_the_description_follows_the_choice(tree):
     assert f"{counts[1]} once, {counts[2]} twice" in text
     assert "3 of them shared" in text
     assert "voxels (median noise ceiling): 4 (" in text
-    assert "Not used: sessions 2 of 2." in text
+    assert "Sessions not used: 2 of 2." in text
 
 
 def test_a_whole_tree_passes_and_is_listed(root):
@@ -649,6 +674,61 @@ def test_a_whole_tree_passes_and_is_listed(root):
     assert "subj01 func1pt8mm: regions prf-visualrois, nsdgeneral" in text
 
 
+def save_rest(root, session, n_trials, name="restingbetas_fithrf"):
+    values = np.ones((*SHAPE, n_trials))
+    path = root / BETAS / f"func1pt8mm/{name}/betas_session{session:02d}.nii.gz"
+    save_nifti(path, values, np.int16)
+
+
+def test_other_preparations_may_have_gaps_and_other_numbers_of_trials(root):
+    expected = check_nsd(root)
+    for session, n_trials in ((2, 10), (3, 10), (9, 12)):
+        save_rest(root, session, n_trials)
+    # It comes before the others by name, but its grid is not the measure.
+    save_rest(root, 2, 5, name="another")
+    lines = check_nsd(root)
+    told = [line for line in lines if line not in expected]
+    grid = "grid (3, 2, 2), divided by 300"
+    assert told == [
+        f"subj01 func1pt8mm another: sessions 2, {grid}, 5 trials each",
+        f"subj01 func1pt8mm restingbetas_fithrf: sessions 2-3, 9, {grid}, 10 to 12 "
+        "trials each",
+    ]
+    assert [line for line in lines if line in expected] == expected
+    save_nifti(
+        root / BETAS / "func1pt8mm/another/betas_session02.nii.gz",
+        np.ones((2, 3, 2, 5)),
+        np.int16,
+    )
+    with pytest.raises(DataCorruptError, match=r"1 problem:\n.*another.*swapped"):
+        check_nsd(root)
+
+
+def test_half_sessions_of_other_preparations_are_told(root):
+    for name in ("lh.betas_session04.mgh", "lh.betas_session02.mgh"):
+        save_mgh(root / BETAS / "fsaverage/resting" / name, np.ones((6, 5)))
+    line = "subj01 fsaverage resting: one hemisphere only of sessions 2, 4"
+    assert line in check_nsd(root)
+    save_mgh(root / BETAS / "fsaverage/resting/rh.betas_session02.mgh", np.ones((6, 7)))
+    line = (
+        "subj01 fsaverage resting: sessions 2, grid (5,) and (7,), divided by 1, 6 "
+        "trials each, one hemisphere only of sessions 4"
+    )
+    assert line in check_nsd(root)
+
+
+@pytest.mark.parametrize("name", ["betas_assumehrf", "betas_fithrf", B3])
+def test_preparations_of_the_task_need_all_sessions_and_trials(root, name):
+    shutil.rmtree(root / BETAS / "func1pt8mm" / B3)
+    save_rest(root, 1, 749, name=name)
+    with pytest.raises(DataCorruptError, match=r"1 problem:\n.*749"):
+        check_nsd(root)
+    save_rest(root, 1, 750, name=name)
+    save_rest(root, 3, 750, name=name)
+    with pytest.raises(DataCorruptError, match=rf"{name}: missing sessions: 2\. Get"):
+        check_nsd(root)
+
+
 def test_all_that_is_wrong_is_told_at_once(root):
     for damage, _ in FAULTS[3:]:
         damage(root)
@@ -664,7 +744,7 @@ def test_all_that_is_wrong_is_told_at_once(root):
 def test_no_more_than_ten_problems_are_listed(root):
     folder = root / BETAS / "func1pt8mm"
     for i in range(12):
-        save_hdf5(folder / f"other{i:02d}/betas_session01.hdf5", np.zeros((3, 2, 2, 3)))
+        save_hdf5(folder / f"other{i:02d}/betas_session01.hdf5", np.zeros((3, 2, 2, 4)))
     with pytest.raises(DataCorruptError, match="has 12 problems") as caught:
         check_nsd(root)
     lines = str(caught.value).splitlines()

@@ -138,13 +138,21 @@ def test_the_fastest_format_that_has_every_session_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("space", "names", "match"),
     [
-        ("func1pt8mm", volumes([1, 2, 4, 7]), "sessions 3, 5-6 are missing.*=.1, 2, 4"),
-        ("func1pt8mm", volumes([2, 3]), "sessions 1 are missing"),
-        ("fsaverage", surfaces([1, 2])[:3], "sessions 2 have one hemisphere only"),
+        (
+            "func1pt8mm",
+            volumes([1, 2, 4, 7]),
+            r"missing sessions: 3, 5-6\. .*=.1, 2, 4",
+        ),
+        ("func1pt8mm", volumes([2, 3]), r": missing sessions: 1\. Get"),
+        (
+            "fsaverage",
+            surfaces([1, 2])[:3],
+            r": sessions with one hemisphere only: 2\. Get",
+        ),
         (
             "func1pt8mm",
             [*volumes([1, 3]), *volumes([2], "nii.gz")],
-            r"no format has every session \(hdf5 has 1, 3; nii.gz has 2\)",
+            r": no format has all sessions: hdf5 has 1, 3; nii.gz has 2\. Get",
         ),
     ],
 )
@@ -154,6 +162,12 @@ def test_sessions_must_be_named_when_some_are_missing(tmp_path, space, names, ma
         find_sessions(tmp_path, 1, space=space)
     one = {"fsaverage": [1]}.get(space, [2])
     assert find_sessions(tmp_path, 1, space=space, sessions=one).sessions == (*one,)
+
+
+def test_where_no_session_is_whole_none_is_proposed(tmp_path):
+    touch(tmp_path, surfaces([1, 2], ["lh"]), space="fsaverage")
+    with pytest.raises(ValueError, match=r"only: 1-2\. Get the missing files\.$"):
+        find_sessions(tmp_path, 1, space="fsaverage")
 
 
 def test_named_sessions_come_in_their_order_and_may_mix_formats(tmp_path):

@@ -43,14 +43,14 @@ def test_published_sessions_are_known_without_other_files(tree):
 def test_withheld_sessions_are_inferred_from_the_files_and_told(tree):
     plan = plan_recording(tree, 1)
     assert len(plan.recording.trials) == 37 * 750
-    expected = "Not used: sessions 38-40 of 40 (NSD withheld the last three until "
+    expected = "Sessions not used: 38-40 of 40 (NSD withheld the last three until "
     assert any(note.startswith(expected) for note in plan.recording.notes)
     assert (
         "n_repeats_all counts sessions of the subjects: 40, 40, 32, 30, 40, 32, "
         in ("".join(plan.recording.notes))
     )
     partial = plan_recording(tree, 4)
-    assert "Not used: sessions 6-30 of 30." in partial.recording.notes
+    assert "Sessions not used: 6-30 of 30." in partial.recording.notes
 
 
 def test_repeats_of_all_subjects_follow_published_sessions(tree):

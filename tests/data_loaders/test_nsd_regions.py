@@ -67,6 +67,23 @@ def test_names_are_read_line_by_line(tmp_path):
     assert read_ctab(path) == {2: "FFA-1", 1: "OFA", 10: "ecc4+"}
 
 
+def test_values_below_one_name_no_region(root):
+    save_volume(root, "streams", [[-1, 0, 1], [2, 7, -1]])
+    plain = read_regions(root, 1, SPACE)
+    text = "".join(f"{v} {n}\n" for v, n in PUBLISHED_LABELS["streams"].items())
+    save_ctab(root, "streams", f"-1 NotCortex\n0 Unknown\n-2 Unknown\n{text}")
+    names, path = label_names(root, 1, "streams")
+    assert names == dict(PUBLISHED_LABELS["streams"])
+    assert read_ctab(path) == names
+    found = read_regions(root, 1, SPACE)
+    column = found.columns["streams"]
+    # x fastest: (0,0) (1,0) (0,1) (1,1) (0,2) (1,2)
+    assert list(column[1:5]) == ["midventral", "", "parietal", "early"]
+    assert pd.isna(column[[0, 5]]).all()
+    assert column.equals(plain.columns["streams"])
+    assert found.notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [

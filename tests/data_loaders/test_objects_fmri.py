@@ -49,7 +49,8 @@ def test_small_files_give_the_common_form(tmp_path):
     assert responses.space is None
     assert responses.stimuli["stimulus_id"].tolist()[:2] == ["thing_0", "thing_1"]
     assert responses.stimuli["category"].tolist() == arrays["categories"].tolist()
-    assert (responses.stimuli["n_repeats"] == 10).all()
+    assert (responses.stimuli["n_repeats"] == 1).all()
+    assert (responses.stimuli["n_pictures"] == 10).all()
     assert responses.regions() == {"region": REGIONS}
     assert responses.units["unit_id"].iloc[[0, -1]].tolist() == [
         "voxel-000",

@@ -1,5 +1,6 @@
 """The file formats of simulated data, read by other software."""
 
+import gzip
 import io
 from itertools import pairwise
 
@@ -88,6 +89,21 @@ def test_nifti_volumes_are_read_by_nibabel(tmp_path, suffix):
     assert np.array_equal(image.affine, AFFINE)
     assert np.array_equal(np.asanyarray(image.dataobj), betas)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_plain_and_a_packed_volume_of_one_name_grow_side_by_side(tmp_path):
+    betas = volume_betas()
+    paths = [tmp_path / name for name in ("b.nii", "b.nii.gz")]
+    writers = [nifti_writer(path, 10, (3, 4, 5), AFFINE) for path in paths]
+    for start in (30, 0):
+        for writer in writers:
+            writer.write(start, by_place(betas)[start : start + 30])
+    for writer in writers:
+        writer.close()
+    for path in paths:
+        assert np.array_equal(np.asanyarray(nib.load(path).dataobj), betas)
+    assert gzip.decompress(paths[1].read_bytes()) == paths[0].read_bytes()
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 def test_surface_betas_are_big_endian_mgh(tmp_path):

@@ -122,6 +122,20 @@ def test_all_files_of_the_tree_are_there(tree):
     assert not [name for name in found if ".part-" in name or name.endswith(".nii")]
 
 
+def test_plain_and_packed_volumes_of_one_tree_hold_the_same(tmp_path):
+    formats = ("nii", "nii.gz", "hdf5")
+    simulate(tmp_path / "nsd", volume_formats=formats, spaces=("func1pt8mm",))
+    folder = tmp_path / "nsd/nsddata_betas/ppdata/subj01/func1pt8mm" / B3
+    stem = "betas_session01"
+    assert sorted(p.name for p in folder.glob(f"{stem}*")) == [
+        f"{stem}.{suffix}" for suffix in ("hdf5", "nii", "nii.gz")
+    ]
+    expected = read_volume(tmp_path / "nsd", "subj01", 1)
+    assert expected.any()
+    for suffix in ("nii", "nii.gz"):
+        assert np.array_equal(read_numbers(folder / f"{stem}.{suffix}"), expected)
+
+
 def test_withheld_sessions_have_no_files(tree):
     sessions = {
         subject: len(

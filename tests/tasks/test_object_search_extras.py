@@ -160,8 +160,10 @@ def test_without_trained_models_there_are_no_curves(data, splits, models):
 
 
 def test_a_greedy_model_is_shown_only_without_the_model_that_draws(
-    data, splits, models
+    data, splits, models, predictions
 ):
+    # The models are trained by the predictions.
+    assert "oat" in predictions
     both, alone = (
         learning_curves(some, data, splits, SEED) for some in (models, models[1:])
     )
