@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from analysis.brain_colours import (
     cortex_colours,
@@ -309,7 +309,7 @@ def _covered(
     """Tell which points, shape (n, 3), lie behind a triangle, shape (m, 3, 3)."""
     if not len(points):
         return np.zeros(0, np.bool_)
-    tree = cKDTree(corners[..., :2].mean(axis=1))
+    tree = KDTree(corners[..., :2].mean(axis=1))
     near = corners[tree.query(points[:, :2], k=min(_N_NEAR_FACES, len(corners)))[1]]
     a, b, c = near[:, :, 0], near[:, :, 1], near[:, :, 2]
     p = points[:, None]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from neurovis.core.brain_space import HEMISPHERES, BrainSpace, SurfaceSpace, unit_maps
 from neurovis.core.checks import check_array, check_option, check_whole
@@ -183,7 +183,7 @@ def to_fsaverage5(
     moved = {}
     for h, values in arrays.items():
         sphere = cortex[h].surfaces["sphere"]
-        nearest = cKDTree(sphere[: len(values)]).query(sphere)[1]
+        nearest = KDTree(sphere[: len(values)]).query(sphere)[1]
         moved[h] = values[nearest]
     return moved
 

@@ -146,7 +146,7 @@ class HdfLayout:
             is_large = 2 * n_box * self.shape[0] * self.dtype.itemsize > BUFFER_BYTES
             if first < i and (is_large or j - first > len(held)):
                 where = slice(first, i) if in_order else order[first:i]
-                yield where, slice(0, len(rows)), held[: i - first]
+                yield Piece(where, slice(0, len(rows)), held[: i - first])
                 first = i
             if is_large:
                 for trials, start, stop in self._trial_steps(rows, n_box):
@@ -155,7 +155,7 @@ class HdfLayout:
                     for where, trials_here, raw in turn_over(
                         some, index[i:j], i, trials
                     ):
-                        yield order[where], trials_here, raw
+                        yield Piece(order[where], trials_here, raw)
                 first = j
                 continue
             some = data[(slice(None), *box)].reshape(-1, n_box)
@@ -164,7 +164,7 @@ class HdfLayout:
             held[i - first : j - first] = (some if is_whole else some[:, index[i:j]]).T
         if first < len(order):
             where = slice(first, None) if in_order else order[first:]
-            yield where, slice(0, len(rows)), held[: len(order) - first]
+            yield Piece(where, slice(0, len(rows)), held[: len(order) - first])
 
 
 _Boxes = list[tuple[int, int, tuple[slice, ...], bool]]

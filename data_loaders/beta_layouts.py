@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,24 @@ _TAIL_BYTES = 2**20
 READ_ERRORS = (*DECODER_ERRORS, RuntimeError, MemoryError, OverflowError)
 
 Where = slice | NDArray[np.int64]
-Piece = tuple[Where, slice, NDArray[Any]]
-"""Which of the wanted units, which of the wanted trials, raw (units, trials)."""
+
+
+class Piece(NamedTuple):
+    """Some raw numbers of a file.
+
+    Parameters
+    ----------
+    units : slice or ndarray of int64
+        Which of the wanted units.
+    trials : slice
+        Which of the wanted trials.
+    raw : ndarray, shape (n_units, n_trials)
+        The numbers as they are stored.
+    """
+
+    units: Where
+    trials: slice
+    raw: NDArray[Any]
 
 
 def _spans(places: NDArray[np.int64], gap: int, longest: int) -> list[tuple[int, int]]:
@@ -157,7 +173,7 @@ class FlatLayout:
             if len(rows) < self.n_trials:
                 raw = raw[:, rows]
             where = slice(i, j) if self.z_fastest is None else order[i:j]
-            yield where, slice(0, len(rows)), raw
+            yield Piece(where, slice(0, len(rows)), raw)
 
 
 def _read_at(path: Path, file: BinaryIO, start: int, into: NDArray[Any]) -> None:
@@ -199,7 +215,7 @@ def turn_over(
             copy = block[:, some[0] : some[-1] + 1].copy()
         else:
             copy = block[:, some]
-        yield slice(first + s, first + s + len(some)), trials, copy.T
+        yield Piece(slice(first + s, first + s + len(some)), trials, copy.T)
 
 
 @dataclass(frozen=True)

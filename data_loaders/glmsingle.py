@@ -272,7 +272,8 @@ class _MemoryLayout:
         self, path: Path, places: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> Iterator[Piece]:
         flat = self.array.reshape(-1, self.array.shape[-1], order="F")
-        yield slice(0, len(places)), slice(0, len(rows)), flat[places][:, rows]
+        raw = flat[places][:, rows]
+        yield Piece(slice(0, len(places)), slice(0, len(rows)), raw)
 
 
 # ------------------------------------------------------------------------- HDF5
@@ -344,7 +345,8 @@ class _ChunkedLast:
                         continue
                     slab = data[start : start + step].reshape(-1, n_trials)
                     within = stored[order[i:j]] - start * math.prod(grid[1:])
-                    yield order[i:j], slice(0, len(rows)), slab[within][:, rows]
+                    raw = slab[within][:, rows]
+                    yield Piece(order[i:j], slice(0, len(rows)), raw)
         except READ_ERRORS as error:
             raise corrupt(path, "HDF5", error) from error
 
