@@ -169,8 +169,8 @@ def train(
             return start().train(description)
     folder = check_writable_folder(Path(folder).absolute())
     with lock(folder), exact_float32():
-        for rest in folder.glob("*.part-*"):  # of a killed writer
-            rest.unlink()
+        for rest in folder.glob("*.part-*"):  # of killed writers, or a probe
+            rest.unlink(missing_ok=True)
         done = read_result(folder, depends)
         if done is not None:
             state, curves, meta = done
