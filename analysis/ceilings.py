@@ -4,6 +4,7 @@ Trials are arrays of (images, repeats, units). Undefined is NaN. Units are taken
 blocks, so that no float64 copy of all trials is made.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -404,20 +405,57 @@ def leave_one_subject_out(
     """
     correlate = _MEASURES[check_option("measure", measure, tuple(_MEASURES))]
     values = np.asarray(rows, np.float64)
+    means = means_of_others(values)
+    lower = np.concatenate([correlate(values[own], others) for own, others in means])
+    everyone = values.mean(axis=0)
+    upper = np.stack([correlate(row, everyone) for row in values])
+    if squared:
+        lower, upper = lower**2, upper**2
+    return LeaveOneOutCeiling(lower, upper)
+
+
+def means_of_others(
+    rows: ArrayLike, subjects: ArrayLike | None = None
+) -> Iterator[tuple[NDArray[np.intp], FloatArray]]:
+    """Average the rows of all subjects but one, leaving each out in turn.
+
+    Parameters
+    ----------
+    rows : array-like of float, shape (n_rows, ..., n_values)
+        One row per subject, or more.
+    subjects : array-like, shape (n_rows,), optional
+        Whose each row is, such as of sessions; by default all differ.
+
+    Yields
+    ------
+    own : ndarray of int
+        The rows of one subject.
+    mean : ndarray of float64, shape (..., n_values)
+        Mean of the rows of all others; NaN when there are none.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows or the lengths differ.
+
+    Examples
+    --------
+    >>> [mean.tolist() for _, mean in means_of_others([[1], [2], [4]], ["a", "b", "b"])]
+    [[3.0], [1.0]]
+    """
+    values = np.asarray(rows, np.float64)
     if values.ndim < 2 or len(values) < 2:
         raise ValueError(
             "`rows` needs one row for each of at least two subjects, shape "
             f"(n_subjects, ..., n_values); got {values.shape}."
         )
-    everyone = values.mean(axis=0)
-    upper = np.stack([correlate(row, everyone) for row in values])
-    # Not (sum - row): rounding would break ties between ranks.
-    others = (np.delete(values, i, axis=0).mean(axis=0) for i in range(len(values)))
-    pairs = zip(values, others, strict=True)
-    lower = np.stack([correlate(row, other) for row, other in pairs])
-    if squared:
-        lower, upper = lower**2, upper**2
-    return LeaveOneOutCeiling(lower, upper)
+    names = np.arange(len(values)) if subjects is None else np.asarray(subjects)
+    check_array("subjects", names, shape=(len(values),))
+    for name in np.unique(names):
+        own = names == name
+        # Not (sum - row): rounding would break ties between ranks.
+        none = np.full(values.shape[1:], np.nan)
+        yield np.flatnonzero(own), none if own.all() else values[~own].mean(axis=0)
 
 
 def _check_trials(trials: ArrayLike) -> NDArray[np.floating]:

@@ -18,8 +18,8 @@ from neurovis.core.checks import check_array, check_between
 
 FloatArray = NDArray[np.float64]
 
-# Deviations below this part of the values are rounding error, not variance.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""Deviations below this part of the values are rounding error, not variance."""
 
 
 @dataclass(frozen=True)
@@ -482,7 +482,7 @@ def _deviations(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     deviations = values - values.mean(axis=-1, keepdims=True)
     squares = np.sum(deviations**2, axis=-1)
     scale = np.sum(values**2, axis=-1)
-    return deviations, np.where(squares > _ROUNDING**2 * scale, squares, np.nan)
+    return deviations, np.where(squares > ROUNDING**2 * scale, squares, np.nan)
 
 
 def _units_by_group(unit: NDArray[Any], group: NDArray[Any]) -> list[NDArray[np.intp]]:

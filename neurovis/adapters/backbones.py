@@ -1,0 +1,450 @@
+"""Networks whose layers are read: timm, torchvision, open_clip, and small files.
+
+Every network comes with the preprocessing that it was trained with, and with the hash
+of its weights. Nothing is downloaded unless published weights are asked for.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurovis.adapters.control_features import load_control
+from neurovis.adapters.feature_inputs import (
+    RESIZE_RULES,
+    Preprocessing,
+    ResizeRule,
+    to_format,
+)
+from neurovis.adapters.feature_models import Backbone, list_layers
+from neurovis.adapters.feature_networks import load_small_network
+from neurovis.adapters.trunks import INPUT_FORMATS
+from neurovis.adapters.weights import (
+    check_state_dict,
+    hub_file,
+    read_state_dict,
+    timm_state_dict,
+)
+from neurovis.core.checks import check_option, check_path, check_whole, suggest
+from neurovis.core.errors import MissingDependencyError
+from neurovis.core.rng import torch_generator
+
+__all__ = ["Backbone", "list_layers", "load_backbone"]
+
+SOURCES = ("timm", "torchvision", "open_clip", "control")
+# Pixel format and side of the input.
+SMALL_NETWORKS = {"squeezenet1_0": ("squeezenet", 227), "darknet_tiny": ("unit", 224)}
+# What timm and open_clip call the ways to come to a size.
+_RULES: dict[str, ResizeRule] = {
+    "center": "crop",
+    "shortest": "crop",
+    "squash": "squash",
+    "border": "pad",
+    "longest": "pad",
+}
+
+
+def load_backbone(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    size_px: int | tuple[int, int] | None = None,
+    resize: ResizeRule | None = None,
+) -> Backbone:
+    """Build a network and load its weights.
+
+    Parameters
+    ----------
+    name : str
+        ``"timm:NAME"`` (with or without the tag of its weights),
+        ``"torchvision:NAME"`` or ``"torchvision:NAME.WEIGHTS"`` (such as
+        "torchvision:resnet50.IMAGENET1K_V1"), ``"open_clip:NAME"`` or
+        ``"open_clip:NAME.TAG"`` (the vision tower), ``"squeezenet1_0"``,
+        ``"darknet_tiny"``; or ``"control:gabor"``, ``"control:pyramid"`` and
+        ``"control:colour"``, which have no weights (see
+        `neurovis.adapters.control_features`).
+    weights : str or Path, optional
+        The path of a ``.safetensors`` (or weights-only ``.pt``, ``.pth``) file;
+        ``"seeded:N"`` for the random weights that the architecture starts from; by
+        default those published for timm and torchvision, from the cache on disk or the
+        hub.
+    size_px : int or (int, int), optional
+        Side, or height and width, of the input; by default what the network was
+        trained with. Vision transformers adapt their positions when weights are
+        loaded (timm only).
+    resize : {"crop", "squash", "pad", "none"}, optional
+        How pictures come to that size (see `Preprocessing`); by default the network's
+        own rule. "squash" keeps all of the picture.
+
+    Returns
+    -------
+    Backbone
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the nearest one is suggested), or weights or size do
+        not fit.
+    FileNotFoundError
+        If a file is missing or a hub cannot be reached.
+    DataCorruptError
+        If a file is damaged.
+    MissingDependencyError
+        If open_clip is not installed.
+
+    Examples
+    --------
+    >>> backbone = load_backbone("timm:test_vit", "seeded:0", resize="squash")
+    >>> backbone.preprocessing.size_px
+    (160, 160)
+    >>> backbone.notes
+    ('timm:test_vit: untrained weights (seeded:0)',)
+    """
+    source, colon, model = name.partition(":")
+    if not colon and name not in SMALL_NETWORKS:
+        hint = suggest(name, SMALL_NETWORKS)
+        raise ValueError(
+            f"`name` must be 'timm:...', 'torchvision:...', 'open_clip:...', "
+            f"'control:...', 'squeezenet1_0' or 'darknet_tiny'; got {name!r}.{hint}"
+        )
+    if resize is not None:
+        check_option("resize", resize, RESIZE_RULES)
+    sides = (size_px, size_px) if isinstance(size_px, int) else size_px
+    for side in sides or ():
+        check_whole("size_px", side, low=1)
+    if not colon:
+        backbone = _load_small(name, weights)
+    else:
+        check_option("source of the network", source, SOURCES)
+        if source == "control":
+            if weights is not None:
+                raise ValueError(f"{name!r} has no weights; got {str(weights)!r}.")
+            size = 128 if sides is None else sides[0]
+            if sides is not None and sides[0] != sides[1]:
+                raise ValueError(f"{name!r} needs a square `size_px`; got {sides}.")
+            return load_control(model, size_px=size, resize=resize or "crop")
+        load = {"timm": _load_timm, "torchvision": _load_torchvision}
+        backbone = load.get(source, _load_open_clip)(model, weights, sides)
+    rule = _resized(backbone.preprocessing, sides, resize)
+    return replace(backbone, preprocessing=rule)
+
+
+def _resized(
+    rule: Preprocessing, sides: tuple[int, int] | None, resize: ResizeRule | None
+) -> Preprocessing:
+    scaled = rule.scaled_px
+    if sides is not None and sides != rule.size_px:
+        # The share that is cut away stays as it was.
+        height, width = rule.size_px
+        scaled = (scaled[0] * sides[0] // height, scaled[1] * sides[1] // width)
+        rule = replace(rule, size_px=sides, resize_px=scaled)
+    if resize is not None and resize != rule.resize:
+        # Asked for the whole picture: nothing is cut away.
+        whole = rule.size_px if resize != "crop" else scaled
+        rule = replace(rule, resize=resize, resize_px=whole)
+    return rule
+
+
+@contextmanager
+def _own_stream(seed: int) -> Iterator[None]:
+    """Let constructors draw from a stream of their own; the caller's stays."""
+    state = torch.get_rng_state()
+    try:
+        torch.set_rng_state(torch_generator(seed, "weights").get_state())
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def _seed(weights: str | Path | None) -> int | None:
+    if weights is None or not str(weights).startswith("seeded:"):
+        return None
+    found = re.fullmatch(r"seeded:(\d{1,9})", str(weights), re.ASCII)
+    if found is None:
+        raise ValueError(f"`weights` must look like 'seeded:0'; got {weights!r}.")
+    return int(found[1])
+
+
+def _told(weights: str | Path | None) -> str:
+    if weights is None:
+        return "published"
+    text = str(weights)
+    return text if text.startswith("seeded:") else Path(text).name
+
+
+def _build(make: Callable[[], nn.Module], seed: int | None) -> nn.Module:
+    with _own_stream(seed or 0):
+        return make().eval()
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    needed = {name: tuple(v.shape) for name, v in module.state_dict().items()}
+    check_state_dict(state, needed, source)
+    module.load_state_dict(dict(state))
+
+
+# --------------------------------------------------------------------- sources
+
+
+def _load_small(name: str, weights: str | Path | None) -> Backbone:
+    if weights is None:
+        raise ValueError(
+            f"`weights` of {name} must be 'seeded:N' or the path of a .safetensors "
+            "file; none were given."
+        )
+    seed = _seed(weights)
+    pixels, side = SMALL_NETWORKS[name]
+    rule = Preprocessing((side, side), "crop", (256, 256))
+    rule = replace(rule, pixels=INPUT_FORMATS[pixels])
+    module = _build(lambda: load_small_network(name, str(weights)), seed)
+    return Backbone(
+        *(name, module, rule, name, _told(weights)),
+        trained=seed is None,
+        order="channels-first",
+    )
+
+
+def _load_timm(
+    name: str, weights: str | Path | None, sides: tuple[int, int] | None
+) -> Backbone:
+    # Slow to import, and needed here only.
+    import timm
+    from timm.data.config import resolve_model_data_config
+
+    if not timm.is_model(name):
+        hint = suggest(name, timm.list_models())
+        raise ValueError(f"`name` must be a model of timm; got {name!r}.{hint}")
+    seed = _seed(weights)
+    config = timm.get_pretrained_cfg(name)
+    options: dict[str, Any] = {}
+    if sides is not None and config is not None and config.fixed_input_size:
+        options["img_size"] = sides
+    if seed is not None:
+        module = _build(lambda: timm.create_model(name, **options), seed)
+    elif weights is None:
+        module = _fill_timm(name, timm_state_dict(name), f"timm's {name}", options)
+    else:
+        module = _fill_timm(name, read_state_dict(weights), str(weights), options)
+    data = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    height, width = data["input_size"][1:]
+    share = data["crop_pct"]
+    scaled = (math.floor(height / share), math.floor(width / share))
+    red, green, blue = (round(255 * m) for m in data["mean"])
+    rule = Preprocessing(
+        (height, width),
+        _RULES[data["crop_mode"]],
+        scaled,
+        data["interpolation"],
+        to_format(data["mean"], data["std"]),
+        (red, green, blue),
+    )
+    prefix, has_class = _token_layout(module)
+    return Backbone(
+        f"timm:{name}",
+        module,
+        rule,
+        f"timm:{name.partition('.')[0]}",
+        _told(weights),
+        trained=seed is None,
+        prefix_tokens=prefix,
+        class_token=has_class,
+        order="channels-last" if getattr(module, "output_fmt", "") == "NHWC" else None,
+    )
+
+
+def _fill_timm(
+    name: str, state: dict[str, Tensor], source: str, options: dict[str, Any]
+) -> nn.Module:
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    classifier = None if config is None else config.classifier
+    given: dict[str, Any] = {"state_dict": dict(state)}
+    if isinstance(classifier, str):
+        # A head for other classes, or none, is as good.
+        head = state.get(f"{classifier}.weight")
+        given["num_classes"] = options["num_classes"] = 0 if head is None else len(head)
+    try:
+        # timm renames and resamples the tensors of older and differently sized files.
+        module = _build(
+            lambda: timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay=given, **options
+            ),
+            None,
+        )
+    except (RuntimeError, LookupError) as error:
+        fresh = _build(lambda: timm.create_model(name, **options), None)
+        needed = {key: tuple(v.shape) for key, v in fresh.state_dict().items()}
+        check_state_dict(state, needed, source)
+        raise ValueError(f"The weights from {source} do not fit: {error}") from error
+    settings: Any = module.pretrained_cfg
+    settings.pop("state_dict")  # one copy is enough
+    return module
+
+
+def _token_layout(module: nn.Module) -> tuple[int, bool]:
+    """Return the number of tokens before the patches, and whether one is for class."""
+    trunk = getattr(module, "trunk", None)
+    if isinstance(trunk, nn.Module):  # a timm model inside open_clip
+        return _token_layout(trunk)
+    names = ("cls_token", "class_token", "class_embedding")
+    has_class = any(isinstance(getattr(module, n, None), Tensor) for n in names)
+    return int(getattr(module, "num_prefix_tokens", has_class)), has_class
+
+
+def _load_torchvision(
+    name: str, weights: str | Path | None, sides: tuple[int, int] | None
+) -> Backbone:
+    from torchvision import models
+
+    name, _, tag = name.partition(".")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(
+            f"`name` must be an image network of torchvision; got {name!r}."
+            f"{suggest(name, known)}"
+        )
+    published = models.get_model_weights(name)
+    tags = list(published.__members__)
+    if tag:
+        check_option(f"weights of torchvision's {name}", tag, tags)
+    entry = published[tag] if tag else published.DEFAULT
+    seed = _seed(weights)
+    options: dict[str, Any] = {}
+    if sides is not None and name.startswith("vit_"):
+        options["image_size"] = sides[0]
+
+    def make() -> nn.Module:
+        with warnings.catch_warnings():
+            # Two old networks say that their initial weights will change.
+            warnings.simplefilter("ignore", FutureWarning)
+            network: nn.Module = models.get_model(name, weights=None, **options)
+        return network
+
+    module = _build(make, seed)
+    if seed is None:
+        if weights is None:
+            filename = entry.url.rpartition("/")[2]
+            mark = re.search(r"-([0-9a-f]{8,64})\.", filename)
+            if mark is None:
+                raise ValueError(f"{entry.url} tells no hash: give a file.")
+            purpose = f"torchvision's {name} ({entry.name})"
+            weights_file: str | Path = hub_file(entry.url, filename, mark[1], purpose)
+        else:
+            weights_file = weights
+        _fill(module, read_state_dict(weights_file), str(weights_file))
+        if hasattr(module, "transform_input"):
+            # Published weights of these were ported from TensorFlow's pixel format.
+            module.transform_input = True  # type: ignore[assignment]
+    preset = entry.transforms()
+    side, scaled = preset.crop_size[0], preset.resize_size[0]
+    rule = Preprocessing(
+        (side, side),
+        "crop",
+        (scaled, scaled),
+        preset.interpolation.value,
+        to_format(preset.mean, preset.std),
+    )
+    prefix, has_class = _token_layout(module)
+    return Backbone(
+        f"torchvision:{name}" + (f".{tag}" if tag else ""),
+        module,
+        rule,
+        f"torchvision:{name}",
+        _told(weights) if weights is not None else entry.name,
+        trained=seed is None,
+        prefix_tokens=prefix,
+        class_token=has_class,
+    )
+
+
+def _load_open_clip(
+    name: str, weights: str | Path | None, sides: tuple[int, int] | None
+) -> Backbone:
+    try:
+        open_clip = import_module("open_clip")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The vision towers of open_clip need the package open_clip_torch: run "
+            "`pip install open_clip_torch`, or `pip install 'neurovis[generate]'`."
+        ) from error
+
+    name, _, tag = name.partition(".")
+    known = open_clip.list_models()
+    if name not in known:
+        hint = suggest(name, known)
+        raise ValueError(f"`name` must be a model of open_clip; got {name!r}.{hint}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag:
+        check_option(f"weights of open_clip's {name}", tag, tags)
+    config = open_clip.pretrained.get_pretrained_cfg(name, tag) if tag else {}
+    seed = _seed(weights)
+    if weights is None or (seed is None and tags and not tag):
+        some = ", ".join(tags[:8]) + (", ..." if len(tags) > 8 else "")
+        hub = config.get("hf_hub", "").strip("/")
+        where = f" It is published at https://huggingface.co/{hub}." if hub else ""
+        raise ValueError(
+            f"open_clip:{name} needs `weights`, 'seeded:N' or the path of a "
+            f".safetensors file, and with a file a name such as "
+            f"'open_clip:{name}.{tags[0] if tags else ''}', which tells the "
+            f"preprocessing; got {weights!r}. Published are {some or 'none'}.{where}"
+        )
+    if sides is not None:
+        raise ValueError("`size_px` of the networks of open_clip cannot be changed.")
+    quick_gelu = bool(config.get("quick_gelu"))
+
+    def make() -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on weights that are not loaded
+            model = open_clip.create_model(
+                name, pretrained=None, force_quick_gelu=quick_gelu
+            )
+        tower: nn.Module = model.visual
+        return tower
+
+    module = _build(make, seed)
+    if seed is None:
+        path = check_path("weights", weights)
+        state = read_state_dict(path)
+        tower = {
+            key.removeprefix("visual."): value
+            for key, value in state.items()
+            if key.startswith("visual.")
+        }
+        _fill(module, tower or state, str(path))
+    keys = ("size", "mean", "std", "interpolation", "resize_mode", "fill_color")
+    defaults = open_clip.transform.PreprocessCfg()
+    given = {key: getattr(defaults, key) for key in keys}
+    own = getattr(module, "preprocess_cfg", {}) | config
+    given |= {key: own[key] for key in keys if own.get(key) is not None}
+    size = given["size"]
+    height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+    rule = Preprocessing(
+        (height, width),
+        _RULES[given["resize_mode"]],
+        None,
+        given["interpolation"],
+        to_format(given["mean"], given["std"]),
+        (given["fill_color"],) * 3,
+    )
+    prefix, has_class = _token_layout(module)
+    full = f"open_clip:{name}" + (f".{tag}" if tag else "")
+    return Backbone(
+        full,
+        module,
+        rule,
+        f"open_clip:{name}" + (" with quick GELU" if quick_gelu else ""),
+        _told(weights),
+        trained=seed is None,
+        prefix_tokens=prefix,
+        class_token=has_class,
+    )
