@@ -40,16 +40,24 @@ class BrainData:
         Split that is taken unless another is asked for, see `split_rows`.
     features : mapping of str to ndarray of float32, shape (n_rows, n_features)
         Features that came with the data, in the order of the rows.
+    recording : str, optional
+        What tells several recordings of one subject apart.
     """
 
     responses: UnitResponses
     test: str = "every-5"
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    recording: str = ""
+
+    @property
+    def subject(self) -> str:
+        """Subject, and recording if there are several: unique in a data set."""
+        return " ".join(filter(None, (self.responses.subject, self.recording)))
 
     @property
     def name(self) -> str:
-        """Data set and subject, for tables."""
-        return f"{self.responses.name} {self.responses.subject}"
+        """Data set and subject, for messages."""
+        return f"{self.responses.name} {self.subject}"
 
 
 @dataclass(frozen=True)
@@ -321,7 +329,7 @@ def _load_v4(
             stacked, _ = stack_trials(trials.betas, trials.stimuli["stimulus_id"])
             units = responses.units.assign(noise_ceiling=signal_fraction(stacked))
             responses = replace(responses, units=units)
-        found.append(BrainData(_in_regions(responses, regions)))
+        found.append(BrainData(_in_regions(responses, regions), recording=name))
     return found
 
 

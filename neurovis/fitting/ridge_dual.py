@@ -144,7 +144,32 @@ class DualTargets:
             weights = 1 / (self.eigen.values + alphas[rows, None])
             scaled = self.z[rows] * weights.to(self.y.dtype)
             out[rows] = product(scaled, self.eigen.vectors)
+        self.refine(out, alphas)
         return out
+
+    def refine(self, dual: Tensor, alphas: Tensor) -> None:
+        """Repair what rounding did along the largest eigenvectors, in place.
+
+        Dual coefficients are about y / alpha, and predictions multiply them by
+        eigenvalues. Along the largest of these coefficients nearly cancel: that is
+        where rounding tells. One step of iterative refinement there costs little.
+
+        Parameters
+        ----------
+        dual : Tensor, shape (n_targets, n_samples)
+            Coefficients.
+        alphas : Tensor of float64, shape (n_targets,)
+            Penalty of each target.
+        """
+        images = self.eigen.images
+        vectors = self.eigen.vectors[:, -images.shape[1] :]
+        values = self.eigen.values[-images.shape[1] :]
+        for rows in chunks(len(dual), dual):
+            alpha = alphas[rows, None]
+            rest = self.y[rows] - dual[rows] * alpha.to(dual.dtype)
+            missing = (rest @ vectors - dual[rows] @ images).double()
+            step = (missing / (values + alpha)).to(dual.dtype)
+            dual[rows] += step @ vectors.T
 
 
 def chunks(n_targets: int, like: Tensor) -> Iterator[slice]:

@@ -15,6 +15,7 @@ SMALLEST_SINGLE_RATIO = 1e-4
 """Smallest alpha over the largest eigenvalue for which float32 is used throughout."""
 
 _POWER_STEPS = 30
+_N_LARGEST = 64
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Eigen:
         Precision in which matrix and decomposition were computed.
     is_centred : bool
         Whether the eigenvectors are centred.
+    images : Tensor, shape (n, n_largest)
+        The matrix times the last of the eigenvectors, those of its largest
+        eigenvalues; in the dtype of the targets.
     """
 
     values: Tensor
@@ -44,6 +48,7 @@ class Eigen:
     smallest: float
     dtype: torch.dtype
     is_centred: bool
+    images: Tensor
 
 
 def decompose(
@@ -82,11 +87,14 @@ def decompose(
         mean = vectors.mean(0, dtype=torch.float64)
         norms -= len(matrix) * mean.square()
         vectors -= mean.to(vectors.dtype)
+    images = (matrix @ vectors[:, -_N_LARGEST:]).to(dtype)
     vectors = vectors.to(dtype)
-    vectors = vectors.contiguous() if rows is None else vectors[rows]
+    if rows is not None:
+        vectors, images = vectors[rows], images[rows]
     smallest = float(values[0])
     least = values.double().clamp(min=0)
-    return Eigen(least, vectors, norms, smallest, matrix.dtype, centred)
+    vectors = vectors.contiguous()
+    return Eigen(least, vectors, norms, smallest, matrix.dtype, centred, images)
 
 
 def largest_eigenvalue(matrix: Tensor) -> float:

@@ -141,6 +141,8 @@ class Evaluation:
 
     def finish(self) -> Scores:
         """Return what was found."""
+        if self.dual is not None and isinstance(self.targets, DualTargets):
+            self.targets.refine(self.dual, self.alphas[self.best.clamp(min=0)])
         return Scores(self.mean, self.best, self.folds, self.dual)
 
 
