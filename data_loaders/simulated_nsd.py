@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from data_loaders.simulated_betas import (
     BetaSource,
@@ -43,6 +43,7 @@ from data_loaders.simulated_files import (
     write_mgh,
     write_nifti,
 )
+from data_loaders.simulated_layers import check_region_features, drive_by_features
 from data_loaders.simulated_places import (
     SURFACE_SPACES,
     VOLUME_SPACES,
@@ -73,7 +74,7 @@ from data_loaders.simulated_tree import (
 )
 from neurovis.core.brain_space import VolumeSpace
 from neurovis.core.checks import check_whole
-from neurovis.core.files import atomic_folder, write_table
+from neurovis.core.files import atomic_folder, sha256_bytes, write_table
 from neurovis.core.log import progress
 
 VOLUME_FORMATS = ("hdf5", "nii", "nii.gz", "mat")
@@ -94,6 +95,7 @@ class _Plan:
     volume_formats: tuple[str, ...]
     preparations: tuple[str, ...]
     n_special: tuple[int, int, int]
+    features: Mapping[str, NDArray[np.float32]]
     seed: int
 
 
@@ -113,6 +115,7 @@ def simulate_nsd(
     n_vertices: tuple[int, int] = (2562, 2562),
     picture_px: int = 64,
     brain: SimulatedBrain | None = None,
+    region_features: Mapping[str, ArrayLike] | None = None,
     n_saturated: int = 3,
     n_incomplete: int = 3,
     n_nan: int = 0,
@@ -159,6 +162,11 @@ def simulate_nsd(
         Width and height of the pictures of the stimulus file; 425 in NSD.
     brain : SimulatedBrain, optional
         Parameters of the brains.
+    region_features : mapping of str to array-like of float, optional
+        By region ("V1", "floc-faces", "floc-places:PPA"), features of shape
+        (n_pictures, n_features), such as those of a layer of a network: the units of
+        the region respond to mixtures of them, instead of to contrast or category. A
+        unit of several regions follows the first; other regions stay as they are.
     n_saturated, n_incomplete, n_nan : int, default 3, 3, 0
         Units of each subject and space that are cut at the ends of 16 bits (volumes),
         zero in one session, or NaN in the last one ("fsaverage").
@@ -204,6 +212,7 @@ def simulate_nsd(
         check_whole("n_nan", n_nan, low=0),
     )
     category, names = check_categories(labels, len(pictures))
+    features = check_region_features(region_features, len(pictures))
     n_shared = check_pictures(len(pictures), sessions, n_shared)
     per_trial = _bytes_per_trial(spaces, volume_formats, grids, n_vertices)
     n_trials = sum(n - n_withheld for n in sessions) * TRIALS_PER_SESSION
@@ -225,6 +234,10 @@ def simulate_nsd(
         "n_incomplete": n_special[1],
         "n_nan": n_special[2],
         "brain": asdict(brain),
+        "region_features": {
+            region: {"n_features": len(rows), "sha256": sha256_bytes(rows.tobytes())}
+            for region, rows in features.items()
+        },
     }
     design = make_design(
         len(pictures), sessions, n_shared=n_shared, n_withheld=n_withheld, seed=seed
@@ -249,6 +262,7 @@ def simulate_nsd(
             volume_formats,
             preparations,
             n_special,
+            features,
             seed,
         )
         for subject in range(1, design.n_subjects + 1):
@@ -320,6 +334,12 @@ def _write_subject(
     places["nativesurface"] = native_places(fsaverage, meshes)
     order = plan.design.subjectim[subject - 1] - 1
     cortex, rows, signals = subject_signals(cortex, grey, plan.category, order)
+    if plan.features:
+        cortex, signals = drive_by_features(
+            *(cortex, rows, signals, plan.features, order),
+            subject=name,
+            seed=plan.seed,
+        )
     ppdata = root / "nsddata" / "ppdata" / name
     for space, volume in plan.volumes.items():
         write_volume_regions(ppdata / space, volume, cortex.vertices)

@@ -253,7 +253,8 @@ def unit_truth(source: BetaSource, preparations: tuple[str, ...]) -> pd.DataFram
         z-scoring within sessions, and `ncsnr_PREPARATION` for each one written;
         `signal_spread`, by which these must be multiplied for the pictures that were
         shown three times in the sessions with files; `preferred_category`; receptive
-        fields; mean and noise in percent signal change; and what is flawed.
+        fields; mean and noise in percent signal change; what is flawed; and where
+        regions respond to given features, the region in `features`.
     """
     places = source.places
     flat = np.flatnonzero(places.vertex >= 0)
@@ -280,6 +281,7 @@ def unit_truth(source: BetaSource, preparations: tuple[str, ...]) -> pd.DataFram
         *("frequency_cpd", "orientation_deg", "energy_share"),
         *("mean_percent", "noise_percent"),
     ]
+    copied += ["features"] if "features" in table else []
     found[copied] = table[copied]
     special = source.special
     for name in ("saturated", "incomplete", "has_nan"):
