@@ -1,5 +1,6 @@
 """Brain data as a user asks for them, ``NAME:PATH``, with splits and ceilings."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.ceilings import signal_fraction, stack_trials
+from analysis.metrics import unit_blocks
 from data_loaders.algonauts import load_algonauts
 from data_loaders.algonauts_files import find_subjects as find_algonauts_subjects
+from data_loaders.content_hashes import hash_table
 from data_loaders.nsd import load_nsd, split_nsd
 from data_loaders.nsd_files import find_subjects as find_nsd_subjects
 from data_loaders.objects_fmri import load_objects_features, load_objects_fmri
 from data_loaders.rdm_sets import load_net2brain78, load_objects92
 from data_loaders.v4_images import RECORDINGS, load_v4_images
-from neurovis.core.checks import check_option, check_path
+from neurovis.core.checks import check_array, check_option, check_path
 from neurovis.core.noise_ceiling import explainable_fraction
 from neurovis.core.rdm_stack import RDMStack
 from neurovis.core.unit_responses import UnitResponses, open_responses
@@ -42,12 +45,26 @@ class BrainData:
         Features that came with the data, in the order of the rows.
     recording : str, optional
         What tells several recordings of one subject apart.
+
+    Raises
+    ------
+    ValueError
+        If features have other rows than the responses.
     """
 
     responses: UnitResponses
     test: str = "every-5"
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     recording: str = ""
+
+    def __post_init__(self) -> None:
+        for name, array in self.features.items():
+            check_array(f"features[{name!r}]", array, shape=(len(self.responses), None))
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the responses say that nobody was measured."""
+        return any("simulated" in note.lower() for note in self.responses.notes)
 
     @property
     def subject(self) -> str:
@@ -264,6 +281,66 @@ def split_rows(responses: UnitResponses, test: str) -> list[Split]:
         Split(name, np.flatnonzero(~mask), np.flatnonzero(mask))
         for name, mask in held_out
     ]
+
+
+def check_split(responses: UnitResponses, split: Split) -> None:
+    """Raise if a stimulus is both trained on and tested.
+
+    Parameters
+    ----------
+    responses : UnitResponses
+        Whose rows are split.
+    split : Split
+        Rows.
+
+    Raises
+    ------
+    ValueError
+        If a part is empty, or a stimulus is in both; the first one is named.
+    """
+    ids = responses.stimuli["stimulus_id"].to_numpy()
+    if not (len(split.train) and len(split.test)):
+        raise ValueError(
+            f"The split {split.name!r} has {len(split.train)} rows to train on and "
+            f"{len(split.test)} to test: both need some."
+        )
+    both = np.intersect1d(ids[split.train], ids[split.test])
+    if len(both):
+        raise ValueError(
+            f"The split {split.name!r} has {len(both)} stimuli, such as "
+            f"{str(both[0])!r}, both to train on and to test: scores would reward "
+            "remembering them. Split by stimulus, not by row."
+        )
+
+
+def fingerprint_responses(responses: UnitResponses) -> str:
+    """Return the SHA-256 of responses, stimuli and units; pictures do not matter.
+
+    Parameters
+    ----------
+    responses : UnitResponses
+        Read once, in blocks of units.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> stimuli = pd.DataFrame({"stimulus_id": ["a"], "n_repeats": 1})
+    >>> units = pd.DataFrame({"unit_id": ["u"]})
+    >>> betas = np.zeros((1, 1), np.float32)
+    >>> len(fingerprint_responses(UnitResponses("tiny", "s", betas, stimuli, units)))
+    64
+    """
+    tables = (responses.stimuli, responses.units)
+    sha = hashlib.sha256(str([hash_table(table) for table in tables]).encode())
+    for block in unit_blocks(*responses.betas.shape):
+        values = np.asarray(responses.betas[:, block].T)
+        sha.update(np.ascontiguousarray(values).data)
+    return sha.hexdigest()
 
 
 def unit_ceilings(

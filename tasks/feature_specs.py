@@ -16,6 +16,8 @@ from neurovis.adapters.projections import Projection
 from neurovis.core.checks import check_option, check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import DECODER_ERRORS, corrupt, sha256_file
+from neurovis.core.pictures import LazyPictures
+from neurovis.core.unit_responses import UnitResponses
 from tasks.brain_sources import BrainData
 
 _HUB_NETWORK = r"(?:timm|torchvision|open_clip|control):[^:@]+"
@@ -209,40 +211,147 @@ def load_features(
     FileNotFoundError, DataCorruptError
         If a file is missing or damaged.
     """
+    parts, codes = load_feature_parts(
+        spec,
+        data,
+        backbone=backbone,
+        store=store,
+        projection=projection,
+        batch_size=batch_size,
+        device=device,
+    )
+    every_row = np.array_equal(codes, np.arange(len(data.responses)))
+    joined = {}
+    for title, arrays in parts.items():
+        rows = arrays[0] if len(arrays) == 1 else np.hstack(arrays)
+        joined[title] = rows if every_row else rows[codes]
+    return joined
+
+
+def load_feature_parts(
+    spec: FeatureSpec,
+    data: BrainData,
+    *,
+    backbone: Backbone | None = None,
+    store: str | Path | None = None,
+    projection: Mapping[str, Projection] | None = None,
+    batch_size: int | str = "auto",
+    device: Any = "cpu",
+    fingerprint: str | None = None,
+) -> tuple[dict[str, list[NDArray[np.float32]]], NDArray[np.intp]]:
+    """Compute or read features without joining or repeating them in memory.
+
+    Parameters
+    ----------
+    spec : FeatureSpec
+        What to compute.
+    data : BrainData
+        As for `load_features`.
+    backbone : Backbone, optional
+        As for `load_features`.
+    store : str or Path, optional
+        As for `load_features`.
+    projection : mapping of str to Projection, optional
+        As for `load_features`.
+    batch_size : int or "auto"
+        As for `load_features`.
+    device : str or torch.device, default "cpu"
+        As for `load_features`.
+    fingerprint : str, optional
+        Content hash of the pictures of `distinct_stimuli`, when it is known.
+
+    Returns
+    -------
+    parts : dict of str to list of ndarray of float32, shape (n_found, n_features)
+        By layer: sets of features that stand side by side, memory-mapped when there
+        is a `store`.
+    codes : ndarray of int, shape (n_rows,)
+        Which of these rows belongs to each row of the responses.
+
+    Raises
+    ------
+    ValueError, KeyError, FileNotFoundError, DataCorruptError
+        As `load_features`.
+    """
+    everything = np.arange(len(data.responses))
     if spec.source == "given":
         check_option(
             "features that came with the data", spec.name, tuple(data.features)
         )
-        return {"": data.features[spec.name]}
+        return {"": [data.features[spec.name]]}, everything
     if spec.source == "file":
-        return _read_file(spec, data)
-    responses = data.responses
-    if responses.pictures is None:
-        raise ValueError(
-            f"{data.name} has no pictures, so that {spec.title} cannot look at them. "
-            "Use features that came with the data (given:NAME) or a file (file:PATH)."
-        )
-    # Trials of one stimulus share their features: each picture is seen once.
-    codes, first = _distinct(responses.stimuli["stimulus_id"].to_numpy())
-    pictures = responses.pictures
-    seen = pictures if len(first) == len(codes) else _Chosen(pictures, first)
+        found = _read_file(spec, data)
+        return {name: [array] for name, array in found.items()}, everything
+    pictures = pictures_of(spec, data)
+    codes, _ = distinct_stimuli(data.responses)
     size: Any = batch_size
     requests = {layer: split_layer(layer) for layer in spec.layers}
-    found = extract_features(
+    read = extract_features(
         backbone or spec.load_backbone(),
-        seen,
+        pictures,
         list(dict.fromkeys(part for _, parts in requests.values() for part in parts)),
         batch_size=size,
         device=device,
         store=store,
         projection=projection,
+        fingerprint=fingerprint,
     )
-    joined = {}
-    for title, parts in requests.values():
-        side_by_side = [found[part] for part in parts]
-        rows = side_by_side[0] if len(parts) == 1 else np.hstack(side_by_side)
-        joined[title] = rows if len(first) == len(codes) else rows[codes]
-    return joined
+    by_title = {
+        title: [read[part] for part in parts] for title, parts in requests.values()
+    }
+    return by_title, codes
+
+
+def pictures_of(spec: FeatureSpec, data: BrainData) -> Sequence[NDArray[np.uint8]]:
+    """Return one picture per distinct stimulus, in the order of their first rows.
+
+    Parameters
+    ----------
+    spec : FeatureSpec
+        Who wants to look, for the message.
+    data : BrainData
+        Responses with pictures.
+
+    Returns
+    -------
+    sequence of ndarray of uint8, shape (H, W, 3)
+        Read when asked for.
+
+    Raises
+    ------
+    ValueError
+        If the data have no pictures.
+    """
+    pictures = data.responses.pictures
+    if pictures is None:
+        raise ValueError(
+            f"{data.name} has no pictures, so that {spec.title} cannot look at them. "
+            "Use features that came with the data (given:NAME) or a file (file:PATH)."
+        )
+    # Trials of one stimulus share their features: each picture is seen once.
+    _, first = distinct_stimuli(data.responses)
+    return LazyPictures(pictures.__getitem__, [int(row) for row in first])
+
+
+def distinct_stimuli(
+    responses: UnitResponses,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the number of each row's stimulus, and the first row of each stimulus.
+
+    Parameters
+    ----------
+    responses : UnitResponses
+        Averages or single trials.
+
+    Returns
+    -------
+    codes : ndarray of int, shape (n_rows,)
+        0, 1, ... in the order of first rows.
+    first : ndarray of int, shape (n_stimuli,)
+        0-based rows, ascending.
+    """
+    codes, _ = responses.stimuli["stimulus_id"].factorize()
+    return codes.astype(np.intp), np.unique(codes, return_index=True)[1]
 
 
 def split_layer(layer: str) -> tuple[str, tuple[str, ...]]:
@@ -303,32 +412,6 @@ def fingerprint_features(spec: FeatureSpec) -> dict[str, str]:
     return {"weights": spec.load_backbone().weights_hash}
 
 
-class _Chosen(Sequence[NDArray[np.uint8]]):
-    """Pictures of chosen rows, read when asked for."""
-
-    def __init__(
-        self, pictures: Sequence[NDArray[np.uint8]], rows: NDArray[np.intp]
-    ) -> None:
-        self._pictures, self._rows = pictures, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return _Chosen(self._pictures, self._rows[index])
-        return self._pictures[int(self._rows[index])]
-
-
-def _distinct(ids: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the number of each row's stimulus, and the first row of each."""
-    _, first, codes = np.unique(ids, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return rank[codes], first[order]
-
-
 def _read_file(spec: FeatureSpec, data: BrainData) -> dict[str, NDArray[np.float32]]:
     path = check_path("features", spec.name)
     ids = data.responses.stimuli["stimulus_id"].astype(str).to_numpy()
@@ -352,6 +435,8 @@ def _read_file(spec: FeatureSpec, data: BrainData) -> dict[str, NDArray[np.float
     except DECODER_ERRORS as error:
         raise corrupt(path, "file of features", error) from error
     place = {name: row for row, name in enumerate(own)}
+    if own is not ids and len(place) < len(own):
+        raise ValueError(f"{path} has several rows of one stimulus_id: keep one each.")
     missing = [name for name in ids if name not in place]
     if missing:
         raise ValueError(

@@ -4,6 +4,7 @@ Every network comes with the preprocessing that it was trained with, and with th
 of its weights. Nothing is downloaded unless published weights are asked for.
 """
 
+import logging
 import math
 import re
 import warnings
@@ -367,6 +368,21 @@ def _load_torchvision(
     )
 
 
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Silence the root logger, to which open_clip says that no weights are loaded."""
+    root = logging.getLogger()
+
+    def refuse(record: logging.LogRecord) -> bool:
+        return False
+
+    root.addFilter(refuse)
+    try:
+        yield
+    finally:
+        root.removeFilter(refuse)
+
+
 def _load_open_clip(
     name: str, weights: str | Path | None, sides: tuple[int, int] | None
 ) -> Backbone:
@@ -375,7 +391,7 @@ def _load_open_clip(
     except ImportError as error:
         raise MissingDependencyError(
             "The vision towers of open_clip need the package open_clip_torch: run "
-            "`pip install open_clip_torch`, or `pip install 'neurovis[generate]'`."
+            "`pip install 'neurovis[clip]'`."
         ) from error
 
     name, _, tag = name.partition(".")
@@ -403,10 +419,13 @@ def _load_open_clip(
     quick_gelu = bool(config.get("quick_gelu"))
 
     def make() -> nn.Module:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_root_logger():
             warnings.simplefilter("ignore")  # advice on weights that are not loaded
             model = open_clip.create_model(
-                name, pretrained=None, force_quick_gelu=quick_gelu
+                name,
+                pretrained=None,
+                pretrained_text=False,  # or that of some models is downloaded
+                force_quick_gelu=quick_gelu,
             )
         tower: nn.Module = model.visual
         return tower

@@ -51,10 +51,10 @@ def principal_components(
     >>> principal_components([rows[:25], rows[25:]], 1).components.round(1)
     array([[1., 0., 0.]], dtype=float32)
     """
-    fit = ComponentFit(n_components, source)
+    fit = ComponentFit(n_components)
     for block in blocks:
         fit.add(block)
-    return fit.result()
+    return fit.result(source)
 
 
 class ComponentFit:
@@ -64,15 +64,10 @@ class ComponentFit:
     ----------
     n_components : int
         Directions.
-    source : mapping of str to str, optional
-        Hashes of what it is fitted to.
     """
 
-    def __init__(
-        self, n_components: int, source: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, n_components: int) -> None:
         self.n_components = check_whole("n_components", n_components, low=1)
-        self.source = dict(source or {})
         self._state: _State | None = None
 
     def add(self, block: NDArray[np.floating[Any]]) -> None:
@@ -94,8 +89,13 @@ class ComponentFit:
             rows = rows.astype(np.float64)
             self._state = _update(self._state, rows, self.n_components)
 
-    def result(self) -> PrincipalComponents:
+    def result(self, source: Mapping[str, str] | None = None) -> PrincipalComponents:
         """Return the components of all blocks so far.
+
+        Parameters
+        ----------
+        source : mapping of str to str, optional
+            Hashes of what it is fitted to.
 
         Returns
         -------
@@ -129,7 +129,7 @@ class ComponentFit:
             lengths**2 / (state.n_images - 1),
             state.squares / (state.n_images - 1),
             state.n_images,
-            self.source,
+            dict(source or {}),
         )
 
 

@@ -191,13 +191,13 @@ class Activation:
         if choice == "cls":
             return x[:, 0].clone()
         if choice == "flat":
-            return x.reshape(len(x), -1).clone(memory_format=torch.contiguous_format)
+            return x.clone(memory_format=torch.contiguous_format).flatten(1)
         if self.kind == "tokens":
             x = x[:, self.prefix :]
             if choice == "mean":
                 return x.mean(1)
             if choice == "patches":
-                return x.reshape(len(x), -1).clone()
+                return x.clone(memory_format=torch.contiguous_format).flatten(1)
             assert self.grid is not None
             x = x.transpose(1, 2).reshape(len(x), -1, *self.grid)
         return F.adaptive_avg_pool2d(x, int(choice[4:])).flatten(1)

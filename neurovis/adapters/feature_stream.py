@@ -1,12 +1,13 @@
 """Pictures through a network, batch by batch, while the next are being prepared."""
 
+import hashlib
 import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from neurovis.adapters.feature_inputs import Preprocessing
 from neurovis.adapters.feature_layers import Reading, plan_readings, read_layers
 from neurovis.adapters.feature_models import Backbone
-from neurovis.core.checks import check_between, check_option
+from neurovis.core.checks import check_between, check_image, check_option
 from neurovis.core.device import (
     AUTO_BATCH,
     autocast_dtype,
@@ -56,6 +57,82 @@ def placed(module: nn.Module, device: torch.device) -> Iterator[None]:
         yield
     finally:
         module.to(origin)
+
+
+def hash_picture(picture: NDArray[np.uint8], name: str) -> bytes:
+    """Return the SHA-256 of size and pixels of a picture.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (H, W, 3)
+        Picture.
+    name : str
+        What it is called in messages.
+
+    Returns
+    -------
+    bytes
+        32 bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no picture.
+    """
+    check_image(name, picture)
+    sha = hashlib.sha256(str(picture.shape).encode())
+    sha.update(np.ascontiguousarray(picture).data)
+    return sha.digest()
+
+
+class HashedPictures(Sequence[NDArray[np.uint8]]):
+    """Pictures that are hashed when they are read, and some of which are refused.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray of uint8, shape (H, W, 3)
+        Pictures.
+    name : str
+        What they are called in messages.
+    """
+
+    def __init__(self, pictures: Pictures, name: str) -> None:
+        self._pictures, self._name = pictures, name
+        self._refused: dict[bytes, str] = {}
+        self.digests: dict[int, bytes] = {}
+
+    def refuse(self, picture: NDArray[np.uint8], name: str) -> None:
+        """Raise from now on when a picture equal to this one is read.
+
+        Parameters
+        ----------
+        picture : ndarray of uint8, shape (H, W, 3)
+            Picture.
+        name : str
+            What it is called in the message.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no picture.
+        """
+        self._refused.setdefault(hash_picture(picture, name), name)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one picture, uint8 of shape (H, W, 3), after it was hashed."""
+        picture = self._pictures[index]
+        name = f"{self._name}[{index}]"
+        digest = hash_picture(picture, name)
+        if digest in self._refused:
+            raise ValueError(
+                f"`{name}` is the same picture as `{self._refused[digest]}`: what a "
+                "model is tested on must not be fitted to. Take it out of either."
+            )
+        self.digests[index] = digest
+        return picture
 
 
 def check_batches(pictures: Pictures, batch_size: int | str, precision: str) -> int:

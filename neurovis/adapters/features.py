@@ -1,9 +1,8 @@
 """Features of pictures, from any layers of a network, in memory or on disk."""
 
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,18 +19,20 @@ from neurovis.adapters.feature_layers import Reading
 from neurovis.adapters.feature_models import Backbone
 from neurovis.adapters.feature_stream import (
     Block,
+    HashedPictures,
     Pictures,
     Precision,
     check_batches,
+    hash_picture,
     plan,
     stream_features,
 )
 from neurovis.adapters.projections import PrincipalComponents, Projection
-from neurovis.core.checks import check_image, check_whole, suggest
+from neurovis.core.checks import check_whole, suggest
 from neurovis.core.device import autocast_dtype, free_memory_bytes, resolve
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.feature_files import FeatureWriter, read_features
-from neurovis.core.files import check_writable_folder, sha256_json
+from neurovis.core.files import check_writable_folder, sha256_bytes, sha256_json
 from neurovis.core.provenance import collect
 from neurovis.core.store import lock
 
@@ -65,14 +66,13 @@ def fingerprint_pictures(pictures: Pictures) -> str:
     Examples
     --------
     >>> fingerprint_pictures([np.zeros((2, 2, 3), np.uint8)])[:8]
-    '93d26e15'
+    'ed76b3e3'
     """
-    sha = hashlib.sha256()
-    for index, picture in enumerate(pictures):
-        check_image(f"pictures[{index}]", picture)
-        sha.update(str(picture.shape).encode())
-        sha.update(np.ascontiguousarray(picture).data)
-    return sha.hexdigest()
+    return _combine(hash_picture(p, f"pictures[{i}]") for i, p in enumerate(pictures))
+
+
+def _combine(digests: Iterable[bytes]) -> str:
+    return sha256_bytes(b"".join(digests))
 
 
 @dataclass
@@ -232,6 +232,7 @@ def extract_features(
         "kind": "features",
         "version": VERSION,
         "pictures": marks["pictures"],
+        "n_pictures": len(pictures),
         "network": backbone.identity,
         "precision": _precision_name(precision, place),
     }
@@ -252,8 +253,7 @@ def extract_features(
         run([t for t in missing if t.n_done < len(pictures)])
         for target in missing:
             assert target.writer is not None
-            target.writer.finish()
-            target.found = read_features(folder, target.writer.key)
+            target.found = target.writer.finish()
     return {t.reading.text: t.result for t in targets}
 
 
@@ -281,7 +281,8 @@ def _check_projections(
                 f"the layer has {reading.n_features}."
             )
         source = projection.source
-        if source and source != _fitted_to(backbone, reading, precision):
+        wanted = _fitted_to(backbone, reading, precision)
+        if source and any(source.get(key) != mark for key, mark in wanted.items()):
             raise ValueError(
                 f"The projection of {text!r} was fitted to another layer, network, "
                 "preprocessing or precision. Fit it again with "
@@ -335,9 +336,11 @@ def _fill(
         for target, rows in zip(targets, blocks, strict=True):
             target.take(first, rows)
 
+    # Batches are those of a run that was never interrupted: so are the bits.
+    n_done = min(t.n_done for t in targets)
     stream = stream_features(
         *(backbone, pictures, [t.reading for t in targets]),
-        first=min(t.n_done for t in targets),
+        first=n_done - n_done % batch_size,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -358,6 +361,7 @@ def fit_principal_components(
     layers: Sequence[str],
     n_components: int,
     *,
+    held_out: Pictures | None = None,
     block_size: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str | torch.device = "cpu",
@@ -375,6 +379,9 @@ def fit_principal_components(
         Requests as `neurovis.adapters.feature_layers` describes them.
     n_components : int
         Components of each layer.
+    held_out : sequence of ndarray of uint8, shape (H, W, 3), optional
+        Pictures that a model will be tested on: the fit ends with an error when one of
+        them, pixel by pixel, is among the training pictures.
     block_size : int, optional
         Pictures whose features are held in memory for one update, at least as many as
         components; three times as many by default. The result depends on it.
@@ -388,12 +395,14 @@ def fit_principal_components(
     Returns
     -------
     dict of str to PrincipalComponents
-        One per layer, for the `projection` of `extract_features`.
+        One per layer, for the `projection` of `extract_features`. The `source` of
+        each tells the hash of the training pictures, as `fingerprint_pictures`.
 
     Raises
     ------
     TypeError, ValueError
-        If a layer or a number does not fit, or features are not finite.
+        If a layer or a number does not fit, features are not finite, or a picture
+        of `held_out` is among the training pictures.
     """
     place = resolve(device)
     size = check_batches(training_pictures, batch_size, precision)
@@ -408,15 +417,15 @@ def fit_principal_components(
                 f"The layer {reading.text!r} has {reading.n_features} features: "
                 f"{n_components} components of it would save nothing."
             )
-    fits = [
-        ComponentFit(n_components, _fitted_to(backbone, reading, precision))
-        for reading in readings
-    ]
+    fits = [ComponentFit(n_components) for _ in readings]
+    hashed = HashedPictures(training_pictures, "training_pictures")
+    for index, picture in enumerate(held_out or ()):
+        hashed.refuse(picture, f"held_out[{index}]")
     # Blocks start at fixed pictures, so that the batch size changes nothing.
     edges = [*range(block_size, n - block_size // 2, block_size), n]
     waiting: list[list[NDArray[np.float32]]] = [[] for _ in readings]
     stream = stream_features(
-        *(backbone, training_pictures, readings),
+        *(backbone, hashed, readings),
         batch_size=size,
         device=place,
         precision=precision,
@@ -434,7 +443,11 @@ def fit_principal_components(
             for parts, rows in zip(waiting, blocks, strict=True):
                 if cut < n_here:
                     parts.append(rows[cut:])
-    return {r.text: fit.result() for r, fit in zip(readings, fits, strict=True)}
+    pictures = {"pictures": _combine(hashed.digests[i] for i in range(n))}
+    return {
+        r.text: fit.result(_fitted_to(backbone, r, precision) | pictures)
+        for r, fit in zip(readings, fits, strict=True)
+    }
 
 
 def _fitted_to(backbone: Backbone, reading: Reading, precision: str) -> dict[str, str]:

@@ -6,11 +6,13 @@ what the matrix was computed from. While rows are missing the folder is called
 shards; those listed in ``meta.json`` are on disk and have a checksum each.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -28,6 +30,7 @@ MATRIX_FILE = "features.npy"
 META_FILE = "meta.json"
 _FLOAT_BYTES = 4
 _READ_BYTES = 2**24
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def read_features(root: str | Path, key: str) -> NDArray[np.float32]:
@@ -62,6 +65,10 @@ def read_features(root: str | Path, key: str) -> NDArray[np.float32]:
         raise _damaged(folder, "rows are missing")
     if _count_sound_shards(folder, meta) != len(meta["shards"]):
         raise _damaged(folder, "a checksum differs")
+    return _open_matrix(folder)
+
+
+def _open_matrix(folder: Path) -> NDArray[np.float32]:
     matrix: NDArray[np.float32] = np.load(folder / MATRIX_FILE, mmap_mode="r")
     return matrix
 
@@ -99,7 +106,8 @@ class FeatureWriter:
     """Writes the rows of one matrix in their order, shard by shard.
 
     One writer at a time: hold `neurovis.core.store.lock` of ``<root>/<key>`` around
-    it. What a killed writer finished is verified and kept.
+    it. What a killed writer finished is verified and kept, and so is what comes before
+    the first damaged shard of a matrix that was complete.
 
     Parameters
     ----------
@@ -150,7 +158,8 @@ class FeatureWriter:
         self.key = sha256_json(parts)
         self.folder = Path(root) / self.key
         self._part = Path(root) / f"{self.key}.partial"
-        self._meta = self._resume() or self._start(parts)
+        with self._room():
+            self._meta = self._resume() or self._start(parts)
         source = plain(source or {})
         if source not in self._meta["sources"]:
             self._meta["sources"].append(source)
@@ -161,13 +170,32 @@ class FeatureWriter:
         self._sha = hashlib.sha256()
         self._n_open = 0  # rows since the last shard
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise OSError(
+                error.errno,
+                f"There is no room left in {self.folder.parent} "
+                f"({os.strerror(error.errno)}). Make room and call again: the shards "
+                "that are complete are kept",
+            ) from error
+
     def _resume(self) -> dict[str, Any] | None:
         if not self._part.is_dir():
-            return None
+            if not self.folder.is_dir():
+                return None
+            self.folder.rename(self._part)
         try:
             for rest in self._part.glob("*.part-*"):  # of a killed writer
                 rest.unlink()
             meta = _read_meta(self._part)
+            found = sha256_json(meta["parts"]), meta["n_rows"], meta["n_features"]
+            if found != (self.key, *self.shape):
+                raise _damaged(self._part, "it belongs to another key or shape")
             sound = _count_sound_shards(self._part, meta)
         except DataCorruptError as error:
             logger.warning("starting again: %s", error)
@@ -181,6 +209,8 @@ class FeatureWriter:
 
     def _start(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         needed = self.shape[0] * self.shape[1] * _FLOAT_BYTES
+        if self._part.exists():
+            shutil.rmtree(self._part)
         free = shutil.disk_usage(self._part.parent).free
         if needed > free:
             raise OSError(
@@ -188,8 +218,6 @@ class FeatureWriter:
                 f"{self._part.parent}, which has {free / 2**30:.1f} GiB free. Pool or "
                 "project the layer, free space, or choose another folder."
             )
-        if self._part.exists():
-            shutil.rmtree(self._part)
         self._part.mkdir()
         # Makes header and length only: no disk space is used yet.
         matrix = np.lib.format.open_memmap(
@@ -217,7 +245,7 @@ class FeatureWriter:
         ValueError
             If the width or the dtype differ, or there are too many rows.
         OSError
-            If the disk is full.
+            If the disk is full; the shards that are complete are kept.
         """
         total, width = self.shape
         if rows.ndim != 2 or rows.shape[1] != width or rows.dtype != np.float32:
@@ -231,7 +259,8 @@ class FeatureWriter:
         while start < len(rows):
             stop = min(len(rows), start + self.shard_rows - self._n_open)
             data = np.ascontiguousarray(rows[start:stop]).data
-            self._file.write(data)
+            with self._room():
+                self._file.write(data)
             self._sha.update(data)
             self._n_open += stop - start
             if self._n_open == self.shard_rows:
@@ -240,16 +269,22 @@ class FeatureWriter:
 
     def _close_shard(self) -> None:
         # The rows first, then the note that they are there.
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._meta["shards"].append([self._n_open, self._sha.hexdigest()])
-        write_json(self._part / META_FILE, self._meta)
+        with self._room():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._meta["shards"].append([self._n_open, self._sha.hexdigest()])
+            write_json(self._part / META_FILE, self._meta)
         self.n_done += self._n_open
         self._n_open = 0
         self._sha = hashlib.sha256()
 
-    def finish(self) -> None:
+    def finish(self) -> NDArray[np.float32]:
         """Give the complete matrix its name; a damaged one of that name goes.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_features)
+            As `read_features` returns it.
 
         Raises
         ------
@@ -267,6 +302,7 @@ class FeatureWriter:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self._part.rename(self.folder)
+        return _open_matrix(self.folder)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted  # type: ignore[import-unty
 from torch import Tensor
 
 from analysis.metrics import r_squared
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32
 from neurovis.fitting.ridge_features import centre_weights, cross_gram, new_block
 from neurovis.fitting.ridge_inputs import (
@@ -257,6 +257,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         check_option("selection", self.selection, SELECTIONS)
         check_option("search", self.search, ("full", "window"))
         check_option("nan", self.nan, ("raise", "omit"))
+        if isinstance(self.n_targets_batch, str):
+            check_option("n_targets_batch", self.n_targets_batch, ("auto",))
+        else:
+            check_whole("n_targets_batch", self.n_targets_batch, low=1)
         is_name = isinstance(self.cv, str)
         if is_name:
             check_option("cv", self.cv, ("loo", "gcv"))

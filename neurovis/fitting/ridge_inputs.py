@@ -11,7 +11,7 @@ from sklearn.utils.validation import (  # type: ignore[import-untyped]
 from torch import Tensor
 
 from neurovis.core.checks import check_option
-from neurovis.fitting.ridge_features import feature_parts
+from neurovis.fitting.ridge_features import feature_parts, finite_columns
 from neurovis.fitting.ridge_folds import Rows, check_leakage, make_folds
 
 _SINGLE = ("float32", "float16", "bfloat16")
@@ -196,10 +196,13 @@ def check_defined(targets: Any, nan: str) -> None:
     for start in range(0, int(targets.shape[1]), _TARGETS_AT_ONCE):
         block = targets[:, start : start + _TARGETS_AT_ONCE]
         if isinstance(block, Tensor):
-            good = block.sum(0, dtype=torch.float64).isfinite().cpu().numpy()
+            good = finite_columns(block).cpu().numpy()
         else:
+            values = np.asarray(block)
             with np.errstate(invalid="ignore", over="ignore"):
-                good = np.isfinite(np.asarray(block).sum(0, dtype=np.float64))
+                good = np.isfinite(values.sum(0, dtype=np.float64))
+            if not good.all():  # or the sum is too large for its terms
+                good = np.isfinite(values).all(0)
         bad += (start + np.flatnonzero(~good)).tolist()
     if bad:
         raise ValueError(

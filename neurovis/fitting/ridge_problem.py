@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurovis.core.checks import check_option, check_whole
+from neurovis.core.checks import check_option
 from neurovis.core.device import free_memory_bytes, resolve
 from neurovis.fitting.ridge_dual import DualTargets
 from neurovis.fitting.ridge_eigen import Eigen, decompose_gram
 from neurovis.fitting.ridge_features import (
     Features,
+    finite_columns,
     prepare_features,
     tensor_of,
 )
@@ -315,7 +316,7 @@ def read_batch(problem: Problem, targets: Any, columns: slice) -> Batch:
         b = min(stop, a + _LOAD_AT_ONCE)
         at = slice(a - start, b - start)
         block = tensor_of(targets[:, a:b], wide, place)
-        undefined[at] = ~block.sum(0, dtype=torch.float64).isfinite()
+        undefined[at] = ~finite_columns(block)
         first = block[:1] if problem.fit_intercept else 0
         constant[at] = (block == first).all(0)
         if problem.fit_intercept:
@@ -344,18 +345,10 @@ def batches(
     -------
     iterator of slice
         Consecutive targets, batches of nearly equal size.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `size` is out of range.
     """
     if isinstance(size, str):
-        check_option("n_targets_batch", size, ("auto",))
         free = free_memory_bytes(problem.device)
         size = max(1, free // (3 * problem.target_bytes(n_alphas)))
-    else:
-        size = check_whole("n_targets_batch", size, low=1)
     n_batches = -(-n_targets // size)
     edges = np.linspace(0, n_targets, n_batches + 1).round().astype(int).tolist()
     return (slice(a, b) for a, b in pairwise(edges))

@@ -5,10 +5,16 @@ Tolerance: relative 1e-8 + absolute 1e-10, where no other stands.
 
 import numpy as np
 import pytest
+import torch
 
 from analysis.ceilings import estimate_ncsnr
 from analysis.metrics import algonauts_score, challenge_score, pearson_r
 from neurovis.core.noise_ceiling import explainable_fraction
+from neurovis.fitting.banded import BandedRidgeCV
+from neurovis.fitting.banded_spaces import draw_gammas
+from neurovis.fitting.fractional_ridge import FractionalRidge, fractional_ridge
+from neurovis.fitting.fwrf import FwRF, candidate_grid, gaussian_pools
+from neurovis.fitting.readouts import FactorisedReadout, GaussianReadout
 from neurovis.fitting.ridge import (
     RidgeCV,
     fold_scores,
@@ -23,14 +29,19 @@ KINDS = {
     "noise_ceiling": "check_noise_ceiling",
     "algonauts_metric": "check_algonauts",
     "ridge_loo_gcv": "check_ridge_loo",
+    "ridge_banded": "check_banded",
+    "fracridge_": "check_fracridge",
     "ridge_tall": "check_ridge",
     "ridge_wide": "check_ridge",
     "ridge_score_": "check_ridge",
     "ridge_shared_alpha": "check_ridge",
     "ridge_conservative_alpha": "check_ridge",
+    "readout_fwrf": "check_fwrf",
+    "readout_gaussian_": "check_gaussian_readout",
+    "readout_factorised_": "check_factorised_readout",
 }
 # Solvers and readouts of encoding models, which the suite does not have yet.
-PLANNED = ("ridge_banded", "fracridge_", "tbe_", "readout_")
+PLANNED = ("tbe_", "readout_semantic_spatial")
 
 
 def find_cases(folder):
@@ -197,3 +208,144 @@ def check_ridge_loo(path):
         close(constant, left.pop("intercept_loo"), "intercept_loo")
         del left["best_alphas_loo"], left["pred_test_loo"]  # compared above
         assert not left, f"not compared: {sorted(left)}"
+
+
+def _single(ours, theirs, name):
+    """Compare with numbers that were computed in float32."""
+    if isinstance(ours, torch.Tensor):
+        ours = ours.detach().numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+def check_fwrf(path):
+    content = _read(path)
+    grid = candidate_grid()
+    _single(grid, content.pop(f"grid_{len(grid)}"), "grid")
+    pools = content.pop("pool_params")
+    for name in [name for name in content if name.startswith("pool_")]:
+        size = int(name.removeprefix("pool_"))
+        _single(gaussian_pools(size, pools), content.pop(name), name)
+    data, voxels = content.pop("data"), content.pop("voxels")
+    halves = data[:, 3:].reshape(len(data), 2, 6, 2, 6, 2).mean((3, 5))
+    candidates = content.pop("candidates")
+    lambdas = content.pop("lambdas").astype(np.float64)
+    options = {"holdout": int(content.pop("holdout_size")), "device": "cpu"}
+    for dtype in ("float64", "float32"):
+        model = FwRF(candidates, lambdas, dtype=dtype, **options)
+        model.fit([data[:, :3], halves], voxels)
+        left = dict(content)
+        np.testing.assert_array_equal(model.pools_, left.pop("best_models"))
+        best = lambdas[left.pop("best_lambda_index")]
+        np.testing.assert_array_equal(model.alphas_, best)
+        _single(model.losses_, left.pop("best_losses"), "losses")
+        _single(model.coef_.T, left.pop("weights"), "weights")
+        _single(model.intercept_, left.pop("bias"), "bias")
+        _single(model.feature_mean_.T, left.pop("feature_mean"), "feature_mean")
+        _single(model.feature_scale_.T, left.pop("feature_std"), "feature_std")
+        assert not left, f"not compared: {sorted(left)}"
+
+
+def _readout_content(path):
+    return {name: torch.from_numpy(np.array(v)) for name, v in _read(path).items()}
+
+
+def check_gaussian_readout(path):
+    content = _readout_content(path)
+    maps, sigma = content.pop("x"), content.pop("sigma")[0]
+    kinds = {(2, 2): "full", (1, 2): "uncorrelated", (1, 1): "isotropic"}
+    covariance = kinds[tuple(sigma.shape[1:])]
+    readout = GaussianReadout(maps.shape[1:], len(sigma), covariance=covariance)
+    state = {
+        "_mu": content.pop("mu")[0, :, 0],
+        "sigma": sigma.reshape(readout.sigma.shape),
+        "features": content.pop("features")[0, :, 0].T,
+        "bias": content.pop("bias"),
+    }
+    readout.load_state_dict(state)
+    _single(readout.eval()(maps), content.pop("y_eval"), "y_eval")
+    noise = content.pop("noise")[:, :, 0]
+    grid = readout.locations(len(maps), noise=noise)
+    _single(grid, content.pop("grid_sampled")[:, :, 0], "grid_sampled")
+    _single(readout.train()(maps, noise=noise), content.pop("y_sampled"), "y_sampled")
+    _single(readout.regulariser(), content.pop("feature_l1"), "feature_l1")
+    assert not content, f"not compared: {sorted(content)}"
+
+
+def check_factorised_readout(path):
+    content = _readout_content(path)
+    maps, expected, masks = (content.pop(k) for k in ("x", "y", "normalized_spatial"))
+    state = {name: content.pop(name) for name in ("spatial", "features", "bias")}
+    for l1, name in {
+        "intended": "l1_elementwise_sum",
+        "published": "l1_repo_value",
+    }.items():
+        readout = FactorisedReadout(maps.shape[1:], len(masks), l1=l1)
+        readout.load_state_dict(state)
+        _single(readout(maps), expected, "y")
+        _single(readout.masks(), masks, "normalized_spatial")
+        _single(readout.regulariser(), content.pop(name), name)
+    assert not content, f"not compared: {sorted(content)}"
+
+
+def check_banded(path):
+    content = _read(path)
+    names = sorted((k for k in content if k[0] == "X" and k[1:].isdigit()), key=_number)
+    Xs, Y = [content.pop(name) for name in names], content.pop("Y")
+    n_train, alphas = int(content.pop("n_train")), content.pop("alphas")
+    gammas, seed = content.pop("gammas"), content.pop("dirichlet_seed", None)
+    choices = [{"gammas": gammas}]
+    if seed is not None:
+        drawn = draw_gammas(len(gammas), len(Xs), int(seed))
+        np.testing.assert_array_equal(drawn, gammas)
+        choices.append({"n_iter": len(gammas), "seed": int(seed)})
+    intercept = bool(content.pop("fit_intercept", False))
+    common = {"cv": int(content.pop("n_folds", 5)), "fit_intercept": intercept}
+    train, test = ([X[rows] for X in Xs] for rows in (np.s_[:n_train], np.s_[n_train:]))
+    for solver in ("dual", "primal"):
+        for choice in choices:
+            model = BandedRidgeCV(
+                alphas, solver=solver, device="cpu", **common, **choice
+            ).fit(train, Y[:n_train])
+            _compare_banded(model, test, content)
+
+
+def _number(name):
+    return int(name[1:])
+
+
+def _compare_banded(model, X_test, reference):
+    left = dict(reference)
+    close(model.deltas_, left.pop("deltas"), "deltas")
+    close(model.deltas_, left.pop("kernel_deltas"), "kernel_deltas")
+    close(np.concatenate(model.coef_), left.pop("coef"), "coef")
+    scores = left.pop("cv_scores_per_iter")
+    np.testing.assert_allclose(model.cv_scores_per_iter_, scores, rtol=1e-8, atol=1e-9)
+    predicted = left.pop("pred_test")
+    close(model.predict(X_test), predicted, "pred_test")
+    shares = model.predict(X_test, split=True)
+    if model.fit_intercept:
+        close(model.intercept_, left.pop("intercept"), "intercept")
+    else:
+        close(shares.sum(0), predicted, "sum of shares")
+    dual = left.pop("kernel_dual")
+    if model.solver_ == "dual":
+        close(model.dual_coef_, dual, "kernel_dual")
+    assert not left, f"not compared: {sorted(left)}"
+
+
+def check_fracridge(path):
+    content = _read(path)
+    X, Y, fracs = (content.pop(name) for name in ("X", "Y", "fracs"))
+    coef, alphas = content.pop("coef"), content.pop("alphas")
+    options = {"fit_intercept": False, "device": "cpu"}
+    found = fractional_ridge(X, Y, fracs, **options)
+    close(found.coef, coef, "coef")
+    close(found.alphas, alphas, "alphas")
+    model = FractionalRidge(fracs, n_targets_batch=2, **options).fit(X, Y)
+    close(model.coef_, coef, "coef")
+    close(model.predict(X), np.tensordot(X, coef, 1), "predictions")
+    exact = fractional_ridge(X, Y, fracs, method="exact", **options)
+    lengths = np.linalg.norm(exact.coef, axis=0)
+    unpenalised = np.linalg.norm(np.linalg.pinv(X) @ Y, axis=0)
+    np.testing.assert_allclose(lengths / unpenalised, fracs[:, None] + 0 * lengths)
+    assert not content, f"not compared: {sorted(content)}"

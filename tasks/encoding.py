@@ -1,0 +1,432 @@
+"""Encoding models: from pictures, by features, to the responses of units.
+
+Every model is fitted to training pictures and judged by pictures that nothing of it has
+seen: neither weights, nor penalties, nor means and components of features, nor the
+choice of a layer.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurovis.adapters.projections import save_projection
+from neurovis.core.checks import check_option, check_whole
+from neurovis.core.device import deterministic, resolve
+from neurovis.core.errors import DataCorruptError
+from neurovis.core.files import plain, sha256_file, sha256_json, write_table
+from neurovis.core.log import progress
+from neurovis.core.provenance import code_fingerprint, collect
+from neurovis.core.store import Store
+from neurovis.core.types import Score
+from neurovis.fitting.encoding_model import (
+    MODEL_FILE,
+    load_encoding_model,
+    save_encoding_model,
+)
+from tasks.brain_sources import BrainData, fingerprint_responses, split_source
+from tasks.encoding_data import HeldOut, hold_out, load_brains
+from tasks.encoding_features import FeatureSpec, file_name, plan_features
+from tasks.encoding_fits import (
+    METHODS,
+    Candidate,
+    Fit,
+    FitSettings,
+    fit_candidate,
+    make_candidates,
+)
+from tasks.encoding_maps import write_maps
+from tasks.encoding_run import (
+    TASK,
+    model_folder,
+    open_matrix,
+    prediction_file,
+    save_matrix,
+    subject_folder,
+)
+from tasks.encoding_scores import region_scores, score_units, unit_table
+from tasks.encoding_tables import RunTables
+from tasks.runs import begin_run
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when the same call gives other numbers."""
+
+
+def fit_encoding(
+    data: str | Sequence[BrainData],
+    features: Sequence[FeatureSpec | str],
+    out: str | Path,
+    *,
+    method: str = "ridge",
+    subjects: Sequence[str | int] | None = None,
+    regions: Sequence[str] | None = None,
+    min_ncsnr: float | None = None,
+    test: str = "auto",
+    alphas: Sequence[float] | None = None,
+    cv: int | str = 5,
+    search: str = "window",
+    n_iter: int = 50,
+    n_components: int | None = None,
+    projection: str = "pca",
+    keep_models: bool = True,
+    store: str | Path | None = None,
+    n_permutations: int = 1000,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> Score:
+    """Fit encoding models and leave tables, maps and models in a folder.
+
+    Each layer of each request is one model of each subject; with "banded" all layers
+    together are one. Features are standardised, and penalties chosen for each unit, by
+    training pictures alone. Interrupted, it resumes when called again and ends with
+    identical tables.
+
+    Parameters
+    ----------
+    data : str or sequence of BrainData
+        ``NAME:PATH``, see `tasks.brain_sources.load_brain`, or loaded data.
+    features : sequence of FeatureSpec or str
+        See `tasks.feature_specs.parse_features`.
+    out : str or Path
+        Folder. Tables: ``units``, ``regions``, ``layers``, ``scores`` (and for "banded"
+        ``spaces``), all ``.parquet``; ``provenance.json``;
+        ``models/SUBJECT/MODEL/LAYER`` (`neurovis.fitting.encoding_model`);
+        ``predictions/SUBJECT`` with held-out responses, their stimuli, units, and
+        ``MODEL/LAYER.npy``; ``maps``. Read them by `tasks.encoding_run.load_encoding`.
+    method : {"ridge", "fractional", "banded"}
+        `neurovis.fitting.ridge.RidgeCV`, or the estimators in
+        `neurovis.fitting.fractional_ridge` and `neurovis.fitting.banded`.
+    subjects, regions, min_ncsnr : optional
+        As `tasks.brain_sources.load_brain`.
+    test : str, default "auto"
+        What is held out, see `tasks.brain_sources.split_rows`; "auto" is the split that
+        the data come with. Of several splits ("folds-N") scores are averaged; with
+        "leave-one-out" predictions are pooled.
+    alphas : sequence of float, optional
+        Penalties for standardised features ("ridge", "banded"); by default 15 from
+        p / 1000 to 10,000 p, with p the number of features.
+    cv : int, "loo" or "gcv"
+        How penalties are compared within the training rows; a number of folds of
+        stimuli for "fractional".
+    search : {"window", "full"}
+        As `neurovis.fitting.ridge.RidgeCV`.
+    n_iter : int, default 50
+        Weightings of feature spaces that are tried ("banded").
+    n_components : int, optional
+        Layers with more features are projected to so many.
+    projection : {"pca", "sparse"}
+        Principal components of training pictures, or a random projection.
+    keep_models : bool, default True
+        Write the fitted weights: 4 bytes for each feature and unit.
+    store : str or Path, optional
+        Where features, and prepared responses, are kept for other fits too. By default
+        features are kept in `out`, and responses in memory.
+    n_permutations : int, default 1000
+        Permutations of held-out pictures for tests against chance.
+    n_bootstrap : int, default 1000
+        Samples of held-out pictures for 95 % limits.
+    seed : int, default 0
+        Seed of all draws.
+    device : str, default "auto"
+        Where networks run and models are fitted.
+    **options : object
+        Further arguments of `tasks.brain_sources.load_brain`.
+
+    Returns
+    -------
+    Score
+        Scores of regions with limits, ceilings and chance.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument is wrong, or `out` holds a run with other arguments.
+    FileNotFoundError, DataCorruptError, MissingDependencyError
+        If data or weights are missing or damaged.
+    PermissionError, NotADirectoryError, OSError
+        If `out` or `store` cannot be written.
+
+    Notes
+    -----
+    Tables hold one row per unit and model. r and R2 are those of held-out pictures, p
+    the share of permutations of the pictures whose r is as large, `p_fdr` the same
+    adjusted over the units of a model. `cv_score` and everything else that is chosen by
+    comes from training rows alone.
+    """
+    settings = _check_settings(method, alphas, cv, search, n_iter, seed, device)
+    for name, number in (("n_permutations", n_permutations), ("seed", seed)):
+        check_whole(name, number, low=0)
+    check_whole("n_bootstrap", n_bootstrap, low=1)
+    kept = None if store is None else Path(store).absolute()
+    if isinstance(data, str) and kept is not None:
+        options = {"store": kept / "responses", **options}
+    brains = load_brains(
+        data, subjects=subjects, regions=regions, min_ncsnr=min_ncsnr, **options
+    )
+    held = {brain.name: hold_out(brain, test) for brain in brains}
+    for brain in brains:
+        _check_folds(held[brain.name], settings)
+    sources = plan_features(
+        features,
+        brains,
+        {name: [*h.splits] for name, h in held.items()},
+        store=kept or Path(out).absolute() / "store",
+        n_components=n_components,
+        projection=projection,
+        seed=seed,
+        device=device,
+    )
+    candidates = {name: make_candidates(s, method) for name, s in sources.items()}
+    _check_subjects(brains)
+    specs = [asdict(source.spec) for source in sources[brains[0].name]]
+    options.pop("store", None)
+    arguments = plain(
+        {
+            "task": TASK,
+            "data": _told(data),
+            "features": specs,
+            **settings.identity(),
+            "subjects": None if subjects is None else [str(s) for s in subjects],
+            "regions": regions,
+            "min_ncsnr": min_ncsnr,
+            "test": test,
+            "n_components": n_components,
+            "projection": projection,
+            "keep_models": keep_models,
+            "n_permutations": n_permutations,
+            "n_bootstrap": n_bootstrap,
+            "seed": seed,
+            **{name: str(value) for name, value in options.items()},
+        }
+    )
+    folder = begin_run(out, arguments)
+    tables = RunTables(seed)
+    hashes = {}
+    notes: list[str] = []
+    n_models = sum(map(len, candidates.values()))
+    with deterministic(), progress(n_models, "fitting", unit="model") as bar:
+        for brain in brains:
+            job = held[brain.name]
+            hashes[brain.name] = fingerprint_responses(brain.responses)
+            _save_held_out(folder, job)
+            notes += job.notes
+            tables.add_baseline(job, hashes[brain.name])
+            for candidate in candidates[brain.name]:
+                part = _Part(folder, candidate, job, settings, hashes[brain.name])
+                fit = part.fit(keep_models)
+                units, scored = part.score(fit, n_permutations, n_bootstrap, seed)
+                tables.add(job, candidate, settings.method, units, scored, fit.shares)
+                write_maps(folder, job.data, candidate, units)
+                notes += candidate.notes
+                bar.update()
+    marks = {f"responses {name}": sha for name, sha in hashes.items()}
+    for source in sources[brains[0].name]:
+        if source.backbone is not None:
+            marks[f"weights {source.spec.title}"] = source.backbone.weights_hash
+    provenance = collect(
+        seed,
+        resolve(device),
+        fingerprints=marks,
+        call=arguments,
+        notes=list(dict.fromkeys(notes)),
+    )
+    return tables.save(folder, provenance)
+
+
+def _check_settings(
+    method: str,
+    alphas: Sequence[float] | None,
+    cv: int | str,
+    search: str,
+    n_iter: int,
+    seed: int,
+    device: str,
+) -> FitSettings:
+    check_option("method", method, METHODS)
+    check_option("search", search, ("window", "full"))
+    check_whole("n_iter", n_iter, low=1)
+    resolve(device)
+    if isinstance(cv, str):
+        check_option("cv", cv, ("loo", "gcv"))
+        if method == "fractional":
+            raise ValueError(
+                f"method='fractional' needs a number of folds; got `cv` {cv!r}."
+            )
+    else:
+        check_whole("cv", cv, low=2)
+    numbers = None
+    if alphas is not None:
+        if method == "fractional":
+            raise ValueError(
+                "`alphas` are for 'ridge' and 'banded': method='fractional' chooses "
+                "shares of the length of the unpenalised solution."
+            )
+        numbers = tuple(float(alpha) for alpha in np.atleast_1d(alphas))
+        if not numbers or not all(0 < alpha < np.inf for alpha in numbers):
+            raise ValueError(
+                f"`alphas` must be one or more finite numbers above 0; got {alphas!r}."
+            )
+    return FitSettings(method, numbers, cv, search, n_iter, seed, device)
+
+
+def _check_folds(held: HeldOut, settings: FitSettings) -> None:
+    """Refuse what would fail in the middle."""
+    ids = held.data.responses.stimuli["stimulus_id"].to_numpy()
+    fewest = min(len(np.unique(ids[split.train])) for split in held.splits)
+    needed = settings.cv if isinstance(settings.cv, int) else 2
+    if fewest < needed:
+        raise ValueError(
+            f"`cv` asks for {settings.cv!r}, but {held.data.name} has {fewest} stimuli "
+            f"to train on in `test` {held.splits[0].name!r}. Ask for fewer folds."
+        )
+    repeats = len(ids) > len(np.unique(ids))
+    if repeats and isinstance(settings.cv, str):
+        raise ValueError(
+            f"cv={settings.cv!r} leaves out single rows, and {held.data.name} has "
+            "several of one stimulus: use a number of folds, which keep them together."
+        )
+
+
+def _check_subjects(brains: Sequence[BrainData]) -> None:
+    names = [file_name(brain.subject) for brain in brains]
+    twice = [brain.name for brain in brains if names.count(file_name(brain.subject)) > 1]
+    if twice:
+        raise ValueError(
+            f"`data` has several recordings of one subject, such as {twice[0]}: tell "
+            "them apart with BrainData(recording=...), or fit them one by one."
+        )
+
+
+def _told(data: str | Sequence[BrainData]) -> Any:
+    if isinstance(data, str):
+        name, path = split_source(data)
+        return f"{name}:{path.resolve()}"
+    return [brain.name for brain in data]
+
+
+def _save_held_out(folder: Path, held: HeldOut) -> None:
+    """Write what is predicted, unless it is there."""
+    home = subject_folder(folder, held.data.subject)
+    save_matrix(home / "measured.npy", held.measured)
+    write_table(home / "rows.parquet", held.table)
+    write_table(home / "units.parquet", held.data.responses.units)
+
+
+class _Part:
+    """One model of one subject: computed, or found where it was left."""
+
+    def __init__(
+        self,
+        folder: Path,
+        candidate: Candidate,
+        held: HeldOut,
+        settings: FitSettings,
+        responses: str,
+    ) -> None:
+        self._candidate, self._held, self._settings = candidate, held, settings
+        self._store = Store(folder / "parts")
+        names = (held.data.subject, candidate.model, candidate.layer)
+        self._file = prediction_file(folder, *names)
+        self._model = model_folder(folder, *names)
+        splits = [[s.name, s.train.tolist(), s.test.tolist()] for s in held.splits]
+        self._parts = {
+            "task": TASK,
+            "version": VERSION,
+            "code": code_fingerprint(),
+            "responses": responses,
+            "splits": sha256_json(splits),
+            "features": candidate.identity(held.final_train),
+            "settings": settings.identity(),
+        }
+
+    def fit(self, keep_model: bool) -> Fit:
+        """Return the fit; its predictions are those on disk."""
+        parts = {**self._parts, "part": "fit"}
+        key = Store.key(**parts)
+        fit = self._found(key, keep_model)
+        if fit is not None:
+            logger.info("%s is there already", self._file)
+            return fit
+        done = fit_candidate(
+            self._candidate,
+            self._held,
+            self._settings,
+            keep_model=keep_model,
+            key=key,
+        )
+        if done.kept is not None:
+            for number, layer in enumerate(done.kept.layers):
+                for request, fitted in layer.projections.items():
+                    name = f"projection-{number}-{file_name(request)}.safetensors"
+                    save_projection(self._model / name, fitted)
+            save_encoding_model(self._model, done.kept.model)
+        save_matrix(self._file, done.predictions)
+        digest = bytes.fromhex(sha256_file(self._file))
+        arrays = {**done.units, "sha256": np.frombuffer(digest, np.uint8)}
+        if done.shares is not None:
+            arrays["shares"] = done.shares
+        self._store.put(parts, arrays)
+        fit = self._found(key, keep_model)
+        if fit is None:
+            raise DataCorruptError(
+                f"{self._file} is not what was written just now: the disk is faulty."
+            )
+        return fit
+
+    def _found(self, key: str, keep_model: bool) -> Fit | None:
+        """Return what was left, if all of it is sound."""
+        try:
+            arrays: Any = self._store.get(key)
+            digest = bytes(arrays.pop("sha256")).hex()
+            if not self._file.is_file() or sha256_file(self._file) != digest:
+                return None
+            if keep_model:
+                if not (self._model / MODEL_FILE).is_file():
+                    return None
+                if load_encoding_model(self._model).training["key"] != key:
+                    return None
+            shares = arrays.pop("shares", None)
+            return Fit(open_matrix(self._file), arrays, shares, None)
+        except KeyError:
+            return None
+        except DataCorruptError as error:
+            logger.warning("computing again: %s", error)
+            return None
+
+    def score(
+        self, fit: Fit, n_permutations: int, n_bootstrap: int, seed: int
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return scores of units and of regions."""
+        draws = {"permutations": n_permutations, "samples": n_bootstrap, "seed": seed}
+        parts = {**self._parts, **draws}
+        held = self._held
+        memory: list[Any] = []
+
+        def compute() -> Any:
+            if not memory:
+                scores = score_units(
+                    held.measured,
+                    fit.predictions,
+                    held.groups,
+                    n_permutations=n_permutations,
+                    n_bootstrap=n_bootstrap,
+                    seed=seed,
+                )
+                memory.extend((scores, unit_table(held, scores, fit.units)))
+            return memory
+
+        units = self._store.get_or_compute(
+            {**parts, "part": "units"}, lambda: compute()[1]
+        )
+        regions = self._store.get_or_compute(
+            {**parts, "part": "regions"}, lambda: region_scores(held, *compute())
+        )
+        return units, regions

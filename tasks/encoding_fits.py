@@ -1,0 +1,422 @@
+"""Fits of encoding models: predictions of held-out rows, and the model that is kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.metrics import unit_blocks
+from analysis.variance import split_r_squared
+from neurovis.core.files import plain
+from neurovis.fitting.banded import BandedRidgeCV
+from neurovis.fitting.encoding_model import EncodingModel, FeatureSpace
+from neurovis.fitting.fractional_ridge import FractionalRidgeCV
+from neurovis.fitting.ridge import RidgeCV
+from tasks.encoding_data import HeldOut
+from tasks.encoding_features import FeatureSource, Layer, RowView
+
+METHODS = ("ridge", "fractional", "banded")
+# Memory for targets: fixed, so that rounding does not depend on what is free.
+_TARGET_BYTES = 2**30
+# Penalties as multiples of the number of features, which are standardised.
+_RELATIVE_ALPHAS = tuple(10.0 ** (k / 2) for k in range(-6, 9))
+LICENCE = (
+    "These weights were fitted to the responses named under `training` and to features "
+    "named under `features`: the terms of both hold for them."
+)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How models are fitted.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    alphas : tuple of float, optional
+        Penalties to choose from ("ridge", "banded"); by default `default_alphas`.
+    cv : int, "loo" or "gcv"
+        How they are compared within the training rows ("fractional": a number).
+    search : {"window", "full"}
+        As `neurovis.fitting.ridge.RidgeCV` ("ridge", "banded").
+    n_iter : int
+        Weightings of feature spaces that are tried ("banded").
+    seed : int
+        Of their draw.
+    device : str
+        Where to compute.
+    """
+
+    method: str = "ridge"
+    alphas: tuple[float, ...] | None = None
+    cv: int | str = 5
+    search: str = "window"
+    n_iter: int = 50
+    seed: int = 0
+    device: str = "cpu"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what fits depend on.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
+        facts: dict[str, Any] = {"method": self.method, "cv": self.cv}
+        if self.method != "fractional":
+            facts |= {"alphas": self.alphas, "search": self.search}
+        if self.method == "banded":
+            facts |= {"n_iter": self.n_iter, "seed": self.seed}
+        found: dict[str, Any] = plain(facts)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What one model of one subject is fitted to.
+
+    Parameters
+    ----------
+    model, layer : str
+        Names in tables.
+    members : tuple of tuple of FeatureSource and str
+        Sources with titles of layers; several are feature spaces of one model.
+    """
+
+    model: str
+    layer: str
+    members: tuple[tuple[FeatureSource, str], ...]
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the feature spaces."""
+        return tuple(
+            f"{source.spec.title} {layer}".strip() for source, layer in self.members
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know, each note once."""
+        found = [
+            f"{self.model}: {note}" if self.model != source.spec.title else note
+            for source, _ in self.members
+            for note in source.notes
+        ]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether a network has random weights."""
+        return any(source.is_untrained for source, _ in self.members)
+
+    def identity(self, train: NDArray[np.int64]) -> list[Any]:
+        """Return all that the features depend on.
+
+        Parameters
+        ----------
+        train : ndarray of int64
+            Rows that projections are fitted to.
+
+        Returns
+        -------
+        list
+            JSON values.
+        """
+        return [source.identity(layer, train) for source, layer in self.members]
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A model with what is needed to compute its features.
+
+    Parameters
+    ----------
+    model : EncodingModel
+        The model.
+    layers : tuple of Layer
+        Features of its spaces, with their projections.
+    """
+
+    model: EncodingModel
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What the fits of one candidate to all splits of one subject gave.
+
+    Parameters
+    ----------
+    predictions : ndarray of float32, shape (n_test, n_units)
+        Of the rows of `HeldOut.table`; NaN for units that could not be fitted.
+    units : mapping of str to ndarray of float64, shape (n_units,)
+        `alpha` (penalty, the median over splits), `cv_score` (share of the variance of
+        training rows explained in cross-validation within them, mean over splits),
+        `at_smallest` and `at_largest` (share of splits whose penalty is an end of the
+        grid, 0..1).
+    shares : ndarray of float64, shape (n_spaces, n_units), or None
+        Of several spaces: R2 of held-out rows divided by the product measure.
+    kept : Kept or None
+        The model, where it is wanted.
+    """
+
+    predictions: NDArray[np.float32]
+    units: Mapping[str, NDArray[np.float64]]
+    shares: NDArray[np.float64] | None
+    kept: Kept | None
+
+
+def make_candidates(sources: Sequence[FeatureSource], method: str) -> list[Candidate]:
+    """Return what models are fitted to for one subject.
+
+    Parameters
+    ----------
+    sources : sequence of FeatureSource
+        Features of one subject.
+    method : str
+        One of `METHODS`.
+
+    Returns
+    -------
+    list of Candidate
+        One per layer; for "banded" one of all layers together.
+
+    Raises
+    ------
+    ValueError
+        If "banded" has one feature space only.
+    """
+    members = [(source, layer) for source in sources for layer in source.layers]
+    if method != "banded":
+        return [Candidate(s.spec.title, layer, ((s, layer),)) for s, layer in members]
+    if len(members) < 2:
+        raise ValueError(
+            "method='banded' weighs several feature spaces against each other: give "
+            "several `features` or layers, or take method='ridge'."
+        )
+    titles = dict.fromkeys(source.spec.title for source in sources)
+    return [Candidate(" + ".join(titles), "all layers", tuple(members))]
+
+
+def default_alphas(n_features: int) -> tuple[float, ...]:
+    """Return penalties from p / 1000 to 10,000 p for p features, two per decade.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of (standardised) features.
+
+    Returns
+    -------
+    tuple of float
+        Ascending.
+
+    Examples
+    --------
+    >>> alphas = default_alphas(100)
+    >>> round(alphas[0], 6), round(alphas[-1])
+    (0.1, 1000000)
+    """
+    return tuple(n_features * alpha for alpha in _RELATIVE_ALPHAS)
+
+
+def fit_candidate(
+    candidate: Candidate,
+    held: HeldOut,
+    settings: FitSettings,
+    *,
+    keep_model: bool = True,
+    key: str = "",
+) -> Fit:
+    """Fit every split, predict what was left out, and fit the model that is kept.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        Features.
+    held : HeldOut
+        Splits and responses.
+    settings : FitSettings
+        How.
+    keep_model : bool, default True
+        Return a model: that of the split, or one of all rows if there are several.
+    key : str, optional
+        Hash of all that the model depends on, kept with it.
+
+    Returns
+    -------
+    Fit
+        Predictions, what was chosen within training rows, and the model.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, DataCorruptError, OSError
+        If features cannot be computed or are not finite.
+    """
+    shape = (len(held.table), held.data.responses.n_units)
+    predictions = np.full(shape, np.nan, np.float32)
+    n_spaces = len(candidate.members)
+    shares = np.full((n_spaces, *shape), np.nan, np.float32) if n_spaces > 1 else None
+    found = []
+    kept = None
+    for split in held.splits:
+        layers = _load(candidate, split.train)
+        estimator = _fit(candidate, layers, held, split.train, settings)
+        at, rows = held.places(split)
+        new = _rows(candidate, layers, rows)
+        predictions[at] = estimator.predict(new)
+        if shares is not None:
+            shares[:, at] = estimator.predict(new, split=True)
+        found.append(_choice(estimator, held, split.train))
+        if keep_model and len(held.splits) == 1:
+            kept = _keep(candidate, layers, held, estimator, settings, key)
+    if keep_model and kept is None:
+        layers = _load(candidate, held.final_train)
+        estimator = _fit(candidate, layers, held, held.final_train, settings)
+        kept = _keep(candidate, layers, held, estimator, settings, key)
+    units = {
+        name: (np.median if name == "alpha" else np.mean)([f[name] for f in found], 0)
+        for name in found[0]
+    }
+    divided = None
+    if shares is not None:
+        parts = [split_r_squared(held.measured[g], shares[:, g]) for g in held.groups]
+        divided = np.mean(parts, axis=0)
+    return Fit(predictions, units, divided, kept)
+
+
+def _load(candidate: Candidate, train: NDArray[np.int64]) -> tuple[Layer, ...]:
+    return tuple(source.load(layer, train) for source, layer in candidate.members)
+
+
+def _rows(
+    candidate: Candidate, layers: Sequence[Layer], rows: NDArray[np.integer[Any]]
+) -> Any:
+    """Return features as the estimator takes them."""
+    parts = [layer.rows(rows) for layer in layers]
+    if len(parts) == 1:
+        return parts[0]
+    return dict(zip(candidate.spaces, parts, strict=True))
+
+
+def _fit(
+    candidate: Candidate,
+    layers: Sequence[Layer],
+    held: HeldOut,
+    train: NDArray[np.int64],
+    settings: FitSettings,
+) -> Any:
+    """Return a fitted estimator."""
+    common: dict[str, Any] = {
+        "cv": settings.cv,
+        "standardize": True,
+        "device": settings.device,
+        "n_targets_batch": max(1, _TARGET_BYTES // (32 * len(train))),
+        "nan": "omit",
+    }
+    alphas = settings.alphas
+    if alphas is None:
+        alphas = default_alphas(sum(layer.n_features for layer in layers))
+    estimator: Any
+    if settings.method == "fractional":
+        estimator = FractionalRidgeCV(**common)
+    elif settings.method == "banded":
+        estimator = BandedRidgeCV(
+            alphas,
+            search=settings.search,
+            n_iter=settings.n_iter,
+            seed=settings.seed,
+            **common,
+        )
+    else:
+        estimator = RidgeCV(alphas, search=settings.search, **common)
+    responses = held.data.responses
+    # Trials of one stimulus are held out together.
+    groups = responses.stimuli["stimulus_id"].to_numpy()[train]
+    features = _rows(candidate, layers, train)
+    return estimator.fit(features, RowView(responses.betas, train), groups)
+
+
+def _choice(
+    estimator: Any, held: HeldOut, train: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return what was chosen for each unit, and its score in cross-validation."""
+    chosen, grid = estimator.alphas_, estimator.get_params().get("alphas")
+    ends = (None, None) if grid is None else (min(grid), max(grid))
+    if grid is None:  # the largest fraction has the smallest penalty
+        chosen, grid = estimator.fracs_, estimator.fracs
+        ends = (max(grid), min(grid))
+    variance = _moments(held, train)[1]
+    variance[variance == 0] = np.nan
+    return {
+        "alpha": estimator.alphas_,
+        "cv_score": 1 + estimator.cv_scores_ / variance,
+        "at_smallest": np.where(np.isnan(chosen), np.nan, chosen == ends[0]),
+        "at_largest": np.where(np.isnan(chosen), np.nan, chosen == ends[1]),
+    }
+
+
+def _keep(
+    candidate: Candidate,
+    layers: tuple[Layer, ...],
+    held: HeldOut,
+    estimator: Any,
+    settings: FitSettings,
+    key: str,
+) -> Kept:
+    responses, train = held.data.responses, held.final_train
+    weights = estimator.coef_
+    spaces = []
+    for name, layer in zip(candidate.spaces, layers, strict=True):
+        coef = weights[name] if isinstance(weights, dict) else weights
+        spaces.append(
+            FeatureSpace(name, np.asarray(coef, np.float32), layer.means(train))
+        )
+    notes = [*candidate.notes, *held.data_notes]
+    if len(held.splits) > 1:
+        notes.append(
+            f"Fitted to all {len(train)} rows; the scores beside it are those of "
+            f"{len(held.splits)} models that did not see what they predict."
+        )
+    training: dict[str, Any] = plain(
+        {
+            "data": responses.name,
+            "subject": held.data.subject,
+            "response_unit": responses.response_unit,
+            "families": responses.families,
+            "n_train": len(train),
+            "fingerprints": dict(responses.fingerprints),
+            "simulated": held.data.is_simulated,
+            "key": key,
+        }
+    )
+    described = [
+        source.describe(layer)
+        for (source, _), layer in zip(candidate.members, layers, strict=True)
+    ]
+    model = EncodingModel(
+        tuple(spaces),
+        _moments(held, train)[0],
+        responses.units,
+        np.asarray(estimator.alphas_, np.float64),
+        settings.method,
+        features={"model": candidate.model, "spaces": described},
+        training=training,
+        notes=tuple(notes),
+        licence=LICENCE,
+    )
+    return Kept(model, layers)
+
+
+def _moments(held: HeldOut, train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return mean and variance of each unit over rows."""
+    betas = held.data.responses.betas
+    found = np.empty((2, betas.shape[1]))
+    for block in unit_blocks(*betas.shape):
+        values = np.asarray(betas[:, block], np.float64)[train]
+        found[:, block] = values.mean(axis=0), values.var(axis=0)
+    return found
