@@ -165,6 +165,7 @@ def compare_encoding(
     predictions: Mapping[str, ArrayLike],
     *,
     noise_ceiling: ArrayLike | None = None,
+    groups: Sequence[ArrayLike] | None = None,
     over: str = "images",
     n_bootstrap: int = 1000,
     rng: np.random.Generator,
@@ -182,6 +183,9 @@ def compare_encoding(
         ceiling`` (`analysis.metrics.noise_normalised`), without r. Units with a
         ceiling of 0 or NaN are left out; small ceilings make large scores, so leave
         noisy units out beforehand.
+    groups : sequence of array-like of int, optional
+        Rows that are scored together, such as folds of cross-validation, whose models
+        differ: r is averaged over groups, and images are resampled within them.
     over : {"images", "units", "both"}, default "images"
         What to resample: images, for conclusions about new images and these units;
         units, for other units and these images; or both.
@@ -244,21 +248,38 @@ def compare_encoding(
     if noise_ceiling is not None:
         ceiling = np.asarray(noise_ceiling, np.float64)
         check_array("noise_ceiling", ceiling, shape=(n_units,))
-    r = np.stack([pearson_r(y, guess) for guess in guesses])
+    parts = [np.arange(n_images)] if groups is None else [*map(np.asarray, groups)]
+    if min(map(len, parts), default=0) < 3:
+        raise ValueError(
+            f"`groups` has {min(map(len, parts), default=0)} rows in one of them: at "
+            "least 3 are needed."
+        )
+    r = np.stack(
+        [
+            np.mean([pearson_r(y[rows], guess[rows]) for rows in parts], axis=0)
+            for guess in guesses
+        ]
+    )
     scores = (
         r if ceiling is None else np.stack([noise_normalised(a, ceiling) for a in r])
     )
     known = ~np.isnan(scores)
     used = np.asarray(known[known.any(axis=1)].all(axis=0) & known.any(), bool)
-    weights = {
-        "images": _counts(n_bootstrap, n_images, rng),
-        "units": _counts(n_bootstrap, int(used.sum()), rng),
-    }
+    counts = [_counts(n_bootstrap, len(rows), rng) for rows in parts]
+    of_units = _counts(n_bootstrap, int(used.sum()), rng)
+    whole = scores[:, used]
+    if over == "units":
+        counts = []
     draws = _draw_means(
-        y, guesses, scores, np.flatnonzero(used), ceiling, weights, over
+        [y[rows][:, used] for rows in parts],
+        [[guess[rows][:, used] for rows in parts] for guess in guesses],
+        whole,
+        None if ceiling is None else ceiling[used],
+        counts,
+        of_units,
+        over,
     )
-    chosen = scores[:, used]
-    means = chosen.mean(axis=1) if used.any() else np.full(len(scores), np.nan)
+    means = whole.mean(axis=1) if used.any() else np.full(len(scores), np.nan)
     crossed = CrossedBootstrap(means, draws, n_images, int(used.sum()), _FACTORS[over])
     return EncodingComparison(tuple(predictions), scores, used, crossed)
 
@@ -322,16 +343,19 @@ def _counts(n_draws: int, n: int, rng: np.random.Generator) -> NDArray[np.int16]
 
 
 def _draw_means(
-    y: NDArray[Any],
-    guesses: Sequence[NDArray[Any]],
+    measured: Sequence[NDArray[Any]],
+    guesses: Sequence[Sequence[NDArray[Any]]],
     scores: FloatArray,
-    used: NDArray[np.intp],
     ceiling: FloatArray | None,
-    weights: Mapping[str, NDArray[np.int16]],
+    counts: Sequence[NDArray[np.int16]],
+    of_units: NDArray[np.int16],
     over: str,
 ) -> dict[str, FloatArray]:
-    """Return means over units for resampled images, units and both."""
-    n_draws, n_images = weights["images"].shape
+    """Return means over units for resampled images, units and both.
+
+    Responses, predictions and counts of images come group by group.
+    """
+    n_draws, n_units = of_units.shape
     n_models = len(guesses)
     undefined = np.isnan(scores).all(axis=1)
     kinds = ("images", "units", "both") if over == "both" else (over,)
@@ -339,38 +363,45 @@ def _draw_means(
     parts = {kind: np.zeros((n_draws, n_models)) for kind in kinds}
 
     def add(kind: str, rows: slice, values: FloatArray, by: NDArray[Any]) -> None:
-        """Add values (draws or 1, models, units) weighted by unit (draws, units)."""
+        """Add values (draws, models, units) weighted by unit (draws, units)."""
         known = ~np.isnan(values)
         # A unit that is lost for one model is lost for all: means stay paired.
         known &= known[:, ~undefined].all(axis=1, keepdims=True)
-        by = by.astype(np.float64)
-        sums[kind][rows] += np.einsum("bmu,bu->bm", np.where(known, values, 0), by)
-        parts[kind][rows] += np.einsum("bmu,bu->bm", known.astype(float), by)
+        weight = by.astype(np.float64)
+        sums[kind][rows] += np.einsum("bmu,bu->bm", np.where(known, values, 0), weight)
+        parts[kind][rows] += np.einsum("bmu,bu->bm", known.astype(float), weight)
 
+    n_images = sum(map(len, measured))
     # Draws of correlations of all models are held for a block of units.
-    for block in unit_blocks(2 * n_images + _DRAWS_AT_ONCE * (n_models + 4), len(used)):
-        units = used[block]
-        x, x2 = _standardised(y[:, units])
-        rivals = [_standardised(guess[:, units]) for guess in guesses]
-        shares = None if ceiling is None else ceiling[units]
+    for block in unit_blocks(2 * n_images + _DRAWS_AT_ONCE * (n_models + 4), n_units):
+        groups = [
+            (
+                _standardised(y[:, block]),
+                [_standardised(g[i][:, block]) for g in guesses],
+            )
+            for i, y in enumerate(measured)
+        ]
         for start in range(0, n_draws, _DRAWS_AT_ONCE):
             rows = slice(start, min(start + _DRAWS_AT_ONCE, n_draws))
-            of_units = weights["units"][rows, block]
+            by = of_units[rows, block]
             if "units" in kinds:
-                whole = np.broadcast_to(
-                    scores[None, :, units], (len(of_units), n_models, len(units))
-                )
-                add("units", rows, whole, of_units)
+                shape = (len(by), *scores[:, block].shape)
+                add("units", rows, np.broadcast_to(scores[:, block], shape), by)
             if over == "units":
                 continue
-            w = weights["images"][rows] / n_images
-            r = _weighted_r(w, x, x2, rivals)
-            if shares is not None:
-                r = np.sign(r) * r**2 / shares
+            r = np.mean(
+                [
+                    _weighted_r(c[rows] / c.shape[1], *of_group)
+                    for c, of_group in zip(counts, groups, strict=True)
+                ],
+                axis=0,
+            )
+            if ceiling is not None:
+                r = np.sign(r) * r**2 / ceiling[block]
             if "images" in kinds:
-                add("images", rows, r, np.ones_like(of_units))
+                add("images", rows, r, np.ones_like(by))
             if "both" in kinds:
-                add("both", rows, r, of_units)
+                add("both", rows, r, by)
     with np.errstate(invalid="ignore"):
         return {_FACTORS[kind]: sums[kind] / parts[kind] for kind in kinds}
 
@@ -386,11 +417,11 @@ def _standardised(columns: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
 
 def _weighted_r(
     w: FloatArray,
-    x: FloatArray,
-    x2: FloatArray,
+    of_units: tuple[FloatArray, FloatArray],
     rivals: Sequence[tuple[FloatArray, FloatArray]],
 ) -> FloatArray:
     """Correlate columns under weights of rows, shape (n_draws, n_models, n_units)."""
+    x, x2 = of_units
     mean_x = w @ x
     variance_x = w @ x2 - mean_x**2
     r = np.empty((len(w), len(rivals), x.shape[1]))

@@ -9,12 +9,14 @@ import gzip
 import io
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from threading import Lock
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pandas as pd
@@ -286,9 +288,20 @@ def _read_member(members: zipfile.ZipFile, name: str) -> NDArray[Any]:
 # ------------------------------------------------------------------ pictures
 
 
+class _OpenZip(NamedTuple):
+    """A zip file that one process has open."""
+
+    pid: int
+    archive: zipfile.ZipFile
+    lock: Lock
+
+
 @dataclass(frozen=True)
 class ZipPictures(Sequence[NDArray[np.uint8]]):
     """Pictures in a zip file, decoded when asked for.
+
+    The file stays open from the first picture on, once in each process. Threads may
+    share it, processes may be forked, and copies and pickles open it for themselves.
 
     Parameters
     ----------
@@ -307,6 +320,9 @@ class ZipPictures(Sequence[NDArray[np.uint8]]):
 
     path: Path
     members: tuple[str, ...]
+    _held: list["_OpenZip"] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         path = check_path("path", self.path)
@@ -321,8 +337,23 @@ class ZipPictures(Sequence[NDArray[np.uint8]]):
                 f"{min(absent)}. Get it again from its source."
             )
 
+    def __reduce__(self) -> tuple[type["ZipPictures"], tuple[Path, tuple[str, ...]]]:
+        return ZipPictures, (self.path, self.members)
+
     def __len__(self) -> int:
         return len(self.members)
+
+    def _read(self, name: str) -> bytes:
+        held = next(iter(self._held), None)
+        if held is None or held.pid != os.getpid():
+            # A forked child shares the place in the file with its parent, and maybe a
+            # lock that nobody there will release: it opens the file for itself.
+            held = _OpenZip(os.getpid(), zipfile.ZipFile(self.path), Lock())
+            self._held[:] = [held]
+        with held.lock:
+            if held.archive.getinfo(name).file_size > _MEMBER_BYTES:
+                raise ValueError(f"{name} has more than {_MEMBER_BYTES} bytes")
+            return held.archive.read(name)
 
     @overload
     def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
@@ -336,11 +367,7 @@ class ZipPictures(Sequence[NDArray[np.uint8]]):
             return ZipPictures(self.path, self.members[index])
         name = self.members[index]
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                if archive.getinfo(name).file_size > _MEMBER_BYTES:
-                    raise ValueError(f"{name} has more than {_MEMBER_BYTES} bytes")
-                data = archive.read(name)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(self._read(name))) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"{name} has more than {MAX_PIXELS} pixels")
                 return np.array(image.convert("RGB"), np.uint8)

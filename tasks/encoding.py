@@ -5,7 +5,6 @@ seen: neither weights, nor penalties, nor means and components of features, nor 
 choice of a layer.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,48 +13,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurovis.adapters.projections import save_projection
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
-from neurovis.core.errors import DataCorruptError
-from neurovis.core.files import plain, sha256_file, sha256_json, write_table
+from neurovis.core.files import plain, write_table
 from neurovis.core.log import progress
-from neurovis.core.provenance import code_fingerprint, collect
-from neurovis.core.store import Store
+from neurovis.core.provenance import collect
 from neurovis.core.types import Score
-from neurovis.fitting.encoding_model import (
-    MODEL_FILE,
-    load_encoding_model,
-    save_encoding_model,
-)
 from tasks.brain_sources import BrainData, fingerprint_responses, split_source
 from tasks.encoding_data import HeldOut, hold_out, load_brains
-from tasks.encoding_features import FeatureSpec, file_name, plan_features
-from tasks.encoding_fits import (
-    METHODS,
-    Candidate,
-    Fit,
-    FitSettings,
-    fit_candidate,
-    make_candidates,
-)
+from tasks.encoding_features import file_name, plan_features
+from tasks.encoding_fits import METHODS, FitSettings, make_candidates
 from tasks.encoding_maps import write_maps
-from tasks.encoding_run import (
-    TASK,
-    model_folder,
-    open_matrix,
-    prediction_file,
-    save_matrix,
-    subject_folder,
-)
-from tasks.encoding_scores import region_scores, score_units, unit_table
-from tasks.encoding_tables import RunTables
+from tasks.encoding_parts import Part
+from tasks.encoding_run import TASK, save_matrix, subject_folder
+from tasks.encoding_tables import baseline_tables, model_tables, save_tables
+from tasks.feature_specs import FeatureSpec
 from tasks.runs import begin_run
-
-logger = logging.getLogger(__name__)
-
-VERSION = 1
-"""Raised when the same call gives other numbers."""
 
 
 def fit_encoding(
@@ -208,7 +181,7 @@ def fit_encoding(
         }
     )
     folder = begin_run(out, arguments)
-    tables = RunTables(seed)
+    found: list[dict[str, pd.DataFrame]] = []
     hashes = {}
     notes: list[str] = []
     n_models = sum(map(len, candidates.values()))
@@ -218,12 +191,12 @@ def fit_encoding(
             hashes[brain.name] = fingerprint_responses(brain.responses)
             _save_held_out(folder, job)
             notes += job.notes
-            tables.add_baseline(job, hashes[brain.name])
+            found.append(baseline_tables(job))
             for candidate in candidates[brain.name]:
-                part = _Part(folder, candidate, job, settings, hashes[brain.name])
+                part = Part(folder, candidate, job, settings, hashes[brain.name])
                 fit = part.fit(keep_models)
                 units, scored = part.score(fit, n_permutations, n_bootstrap, seed)
-                tables.add(job, candidate, settings.method, units, scored, fit.shares)
+                found.append(model_tables(job, candidate, units, scored, fit.shares))
                 write_maps(folder, job.data, candidate, units)
                 notes += candidate.notes
                 bar.update()
@@ -238,7 +211,11 @@ def fit_encoding(
         call=arguments,
         notes=list(dict.fromkeys(notes)),
     )
-    return tables.save(folder, provenance)
+    stimuli = {
+        brain.subject: f"{brain.responses.name}:{hashes[brain.name][:12]}"
+        for brain in brains
+    }
+    return save_tables(folder, found, stimuli, method, provenance)
 
 
 def _check_settings(
@@ -297,7 +274,9 @@ def _check_folds(held: HeldOut, settings: FitSettings) -> None:
 
 def _check_subjects(brains: Sequence[BrainData]) -> None:
     names = [file_name(brain.subject) for brain in brains]
-    twice = [brain.name for brain in brains if names.count(file_name(brain.subject)) > 1]
+    twice = [
+        brain.name for brain in brains if names.count(file_name(brain.subject)) > 1
+    ]
     if twice:
         raise ValueError(
             f"`data` has several recordings of one subject, such as {twice[0]}: tell "
@@ -318,115 +297,3 @@ def _save_held_out(folder: Path, held: HeldOut) -> None:
     save_matrix(home / "measured.npy", held.measured)
     write_table(home / "rows.parquet", held.table)
     write_table(home / "units.parquet", held.data.responses.units)
-
-
-class _Part:
-    """One model of one subject: computed, or found where it was left."""
-
-    def __init__(
-        self,
-        folder: Path,
-        candidate: Candidate,
-        held: HeldOut,
-        settings: FitSettings,
-        responses: str,
-    ) -> None:
-        self._candidate, self._held, self._settings = candidate, held, settings
-        self._store = Store(folder / "parts")
-        names = (held.data.subject, candidate.model, candidate.layer)
-        self._file = prediction_file(folder, *names)
-        self._model = model_folder(folder, *names)
-        splits = [[s.name, s.train.tolist(), s.test.tolist()] for s in held.splits]
-        self._parts = {
-            "task": TASK,
-            "version": VERSION,
-            "code": code_fingerprint(),
-            "responses": responses,
-            "splits": sha256_json(splits),
-            "features": candidate.identity(held.final_train),
-            "settings": settings.identity(),
-        }
-
-    def fit(self, keep_model: bool) -> Fit:
-        """Return the fit; its predictions are those on disk."""
-        parts = {**self._parts, "part": "fit"}
-        key = Store.key(**parts)
-        fit = self._found(key, keep_model)
-        if fit is not None:
-            logger.info("%s is there already", self._file)
-            return fit
-        done = fit_candidate(
-            self._candidate,
-            self._held,
-            self._settings,
-            keep_model=keep_model,
-            key=key,
-        )
-        if done.kept is not None:
-            for number, layer in enumerate(done.kept.layers):
-                for request, fitted in layer.projections.items():
-                    name = f"projection-{number}-{file_name(request)}.safetensors"
-                    save_projection(self._model / name, fitted)
-            save_encoding_model(self._model, done.kept.model)
-        save_matrix(self._file, done.predictions)
-        digest = bytes.fromhex(sha256_file(self._file))
-        arrays = {**done.units, "sha256": np.frombuffer(digest, np.uint8)}
-        if done.shares is not None:
-            arrays["shares"] = done.shares
-        self._store.put(parts, arrays)
-        fit = self._found(key, keep_model)
-        if fit is None:
-            raise DataCorruptError(
-                f"{self._file} is not what was written just now: the disk is faulty."
-            )
-        return fit
-
-    def _found(self, key: str, keep_model: bool) -> Fit | None:
-        """Return what was left, if all of it is sound."""
-        try:
-            arrays: Any = self._store.get(key)
-            digest = bytes(arrays.pop("sha256")).hex()
-            if not self._file.is_file() or sha256_file(self._file) != digest:
-                return None
-            if keep_model:
-                if not (self._model / MODEL_FILE).is_file():
-                    return None
-                if load_encoding_model(self._model).training["key"] != key:
-                    return None
-            shares = arrays.pop("shares", None)
-            return Fit(open_matrix(self._file), arrays, shares, None)
-        except KeyError:
-            return None
-        except DataCorruptError as error:
-            logger.warning("computing again: %s", error)
-            return None
-
-    def score(
-        self, fit: Fit, n_permutations: int, n_bootstrap: int, seed: int
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return scores of units and of regions."""
-        draws = {"permutations": n_permutations, "samples": n_bootstrap, "seed": seed}
-        parts = {**self._parts, **draws}
-        held = self._held
-        memory: list[Any] = []
-
-        def compute() -> Any:
-            if not memory:
-                scores = score_units(
-                    held.measured,
-                    fit.predictions,
-                    held.groups,
-                    n_permutations=n_permutations,
-                    n_bootstrap=n_bootstrap,
-                    seed=seed,
-                )
-                memory.extend((scores, unit_table(held, scores, fit.units)))
-            return memory
-
-        units = self._store.get_or_compute(
-            {**parts, "part": "units"}, lambda: compute()[1]
-        )
-        regions = self._store.get_or_compute(
-            {**parts, "part": "regions"}, lambda: region_scores(held, *compute())
-        )
-        return units, regions

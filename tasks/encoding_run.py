@@ -99,9 +99,7 @@ class EncodingRun:
         """
         return open_matrix(subject_folder(self.folder, subject) / _MEASURED)
 
-    def predictions(
-        self, subject: str, model: str, layer: str
-    ) -> NDArray[np.float32]:
+    def predictions(self, subject: str, model: str, layer: str) -> NDArray[np.float32]:
         """Open the predictions of held-out responses.
 
         Parameters
@@ -247,8 +245,8 @@ def load_encoding(folder: str | Path) -> EncodingRun:
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{folder} holds no finished fit: {absent[0]} is missing. Run `neurovis fit "
-            f"encoding --out {folder}` (again) to finish it."
+            f"{folder} holds no finished fit: {absent[0]} is missing. Run `neurovis "
+            f"fit encoding --out {folder}` (again) to finish it."
         )
     score = Score.load(folder)
     tables = {name: read_table(folder / f"{name}.parquet") for name in TABLES[:3]}

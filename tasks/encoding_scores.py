@@ -30,6 +30,9 @@ HELD_OUT, PERMUTED = "held-out pictures", "permuted pictures"
 BASELINE = "training mean"
 """What `model` is for the prediction of the mean of the training rows."""
 
+CHOSEN = ("cv_score", "alpha", "at_smallest", "at_largest")
+"""What was chosen within training rows, and the score that it was chosen by."""
+
 # Equal arrangements differ by rounding; they count as equal.
 _EQUAL = 1e-6
 _CONSTANT = 1e-12
@@ -213,7 +216,7 @@ def unit_table(
         ceiling=held.ceiling,
         ceiling_kind=held.ceiling_kind,
         r2_noise_normalised=noise_normalised(scores.r, held.ceiling),
-        **chosen,
+        **{name: chosen[name] for name in CHOSEN},
         p=scores.p,
         p_fdr=fdr_adjusted(scores.p),
         n_train=held.n_train,

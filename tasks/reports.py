@@ -14,6 +14,9 @@ _REPORTS = {
     "search-slopes": ("tasks.search_slopes_report", "finish_slopes_run"),
     "free-viewing": ("tasks.free_viewing_report", "finish_free_viewing"),
     "object-search": ("tasks.object_search_report", "finish_object_search"),
+    "encoding": ("tasks.encoding_report", "finish_encoding"),
+    "rsa": ("tasks.rsa_report", "finish_rsa"),
+    "brain-ranking": ("tasks.brain_ranking_report", "finish_ranking"),
 }
 
 

@@ -314,6 +314,9 @@ def _arrays(
         "layer_names": np.array(names),
         "stimulus_id": np.array(target.stimulus_id),
     }
+    listed = target.data.responses.stimuli
+    if "category" in listed:
+        rows["category"] = listed["category"].to_numpy(str)
     return {f"{target.name}/{key}": array for key, array in rows.items()}
 
 

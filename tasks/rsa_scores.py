@@ -19,6 +19,7 @@ from neurovis.core.log import progress
 from neurovis.core.rng import generator
 from neurovis.core.types import SCORE_COLUMNS
 from tasks.encoding_features import FeatureSource
+from tasks.feature_specs import FeatureSpec, split_layer
 from tasks.rsa_targets import RSATarget
 
 FloatArray = NDArray[np.float64]
@@ -95,42 +96,52 @@ class RSASettings:
         return f"rsa_{self.compare}"
 
 
-def kind_of(source: FeatureSource) -> str:
+def kind_of(spec: FeatureSpec) -> str:
     """Return what kind of model features are.
 
     Parameters
     ----------
-    source : FeatureSource
+    spec : FeatureSpec
         Features.
 
     Returns
     -------
     str
         "network", "control" (a network without weights), "given" or "file".
+
+    Examples
+    --------
+    >>> kind_of(FeatureSpec("network", "control:gabor", ("energy",)))
+    'control'
     """
-    if source.spec.source == "network" and source.spec.name.startswith("control:"):
+    if spec.source == "network" and spec.name.startswith("control:"):
         return "control"
-    return source.spec.source
+    return spec.source
 
 
-def depths_of(source: FeatureSource) -> list[float]:
-    """Return the relative depth of each layer, in their order.
+def depths_of(spec: FeatureSpec) -> dict[str, float]:
+    """Return the relative depth of each layer.
 
     Parameters
     ----------
-    source : FeatureSource
+    spec : FeatureSpec
         Features; the layers of a network are named from early to late.
 
     Returns
     -------
-    list of float
-        0 for the first, 1 for the last; NaN for a single layer and for what is no
-        network.
+    dict of str to float
+        By title of the layer: 0 for the first, 1 for the last; NaN for a single layer
+        and for what is no network. Empty where layers have no names yet.
+
+    Examples
+    --------
+    >>> depths_of(FeatureSpec("network", "timm:resnet18", ("layer1:gap", "layer4:gap")))
+    {'layer1:gap': 0.0, 'layer4:gap': 1.0}
     """
-    n = len(source.layers)
-    if kind_of(source) != "network" or n < 2:
-        return [float("nan")] * n
-    return [k / (n - 1) for k in range(n)]
+    titles = [split_layer(layer)[0] for layer in spec.layers]
+    if kind_of(spec) != "network" or len(titles) < 2:
+        return dict.fromkeys(titles, float("nan"))
+    return {title: k / (len(titles) - 1) for k, title in enumerate(titles)}
 
 
 def make_model_rdms(
@@ -164,8 +175,8 @@ def make_model_rdms(
     found = []
     with progress(sum(len(s.layers) for s in sources), "RDMs", unit="layer") as bar:
         for source in sources:
-            depths = depths_of(source)
-            for title, depth in zip(source.layers, depths, strict=True):
+            depths = depths_of(source.spec)
+            for title in source.layers:
                 layer = source.load(title, nobody)
                 parts = [part[layer.codes] for part in layer.parts[1:]]
                 rows: NDArray[Any] = layer.parts[0]
@@ -180,8 +191,8 @@ def make_model_rdms(
                     ModelRDM(
                         source.spec.title,
                         title,
-                        kind_of(source),
-                        depth,
+                        kind_of(source.spec),
+                        depths.get(title, float("nan")),
                         source.is_untrained,
                         make_rdm(rows, measure),
                         {

@@ -430,7 +430,15 @@ def _load_open_clip(
         tower: nn.Module = model.visual
         return tower
 
-    module = _build(make, seed)
+    try:
+        module = _build(make, seed)
+    except RuntimeError as error:
+        if "pip install transformers" not in str(error):
+            raise
+        raise MissingDependencyError(
+            f"open_clip:{name} comes with a text tower of the package transformers: "
+            "run `pip install 'neurovis[generate]'`, or take another network."
+        ) from error
     if seed is None:
         path = check_path("weights", weights)
         state = read_state_dict(path)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from analysis.metrics import pearson_r, r_squared
 from analysis.variance import split_pearson_r, split_r_squared
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32
 from neurovis.fitting.banded_search import (
     Best,
@@ -256,6 +256,11 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
                     "cv='gcv' estimates the mean squared error; `scoring` "
                     f"{self.scoring!r} needs held-out rows: use cv=5 or 'loo'."
                 )
+        size = self.n_targets_batch
+        if isinstance(size, str):
+            check_option("n_targets_batch", size, ("auto",))
+        else:
+            check_whole("n_targets_batch", size, low=1)
         alphas, _ = check_alphas(self.alphas)
         return alphas
 

@@ -352,8 +352,10 @@ def fractional_ridge(
     method : {"interpolated", "exact"}
         "interpolated" is the published method: log(1 + alpha) is linear in the length
         between penalties that stand five per decade, so that lengths are met within
-        some per mille, and the largest penalty stands for a fraction of 0. "exact"
-        solves for the penalty by Newton's method; 0 needs an infinite one.
+        some per cent where squared singular values of X are well above 1 (far less
+        well for features of small scale), and the largest penalty stands for a fraction
+        of 0. "exact" solves for the penalty by Newton's method; 0 needs an infinite
+        one.
     fit_intercept : bool, default True
         Fit a constant that is not penalised; the published method has none.
     device, dtype : optional

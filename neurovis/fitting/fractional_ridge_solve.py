@@ -110,19 +110,20 @@ def decompose_features(features: Tensor, dtype: torch.dtype) -> Singular:
     n_bad = int((~good).sum())
     if n_bad:
         logger.info("%d singular values of the features count as 0", n_bad)
-    grid = _grid(float(values[0]), 0.0 if n_bad else float(values[-1]))
-    grid = grid.to(features.device)
+    grid = _grid(values[good], is_complete=not n_bad).to(features.device)
     left, right = left.T[good].to(dtype), right[good].T.to(dtype).contiguous()
     return Singular(left.contiguous(), values[good], right, grid)
 
 
-def _grid(largest: float, smallest: float) -> Tensor:
+def _grid(values: Tensor, *, is_complete: bool) -> Tensor:
     """Return 0 and 5 penalties per decade around the squared singular values."""
-    if largest < _SMALLEST:
+    if not len(values):
         return torch.zeros(1, dtype=torch.float64)
-    low = _LOW * smallest**2 or _LOW
-    ends = np.floor(np.log10(low)), np.ceil(np.log10(_HIGH * largest**2))
-    powers = 10.0 ** np.arange(*ends, _STEP)
+    low = _LOW * float(values[-1]) ** 2
+    if not is_complete:  # the published grid then begins at 0.01, whatever the scale
+        low = min(low, _LOW)
+    high = _HIGH * float(values[0]) ** 2
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)), _STEP)
     return torch.from_numpy(np.concatenate([[0.0], powers]))
 
 
@@ -195,7 +196,7 @@ def penalties(
     Returns
     -------
     Tensor of float64, shape (n_fracs, n_targets)
-        Penalties; NaN where the solution is 0.
+        Penalties; NaN where the solution is 0 or undefined.
 
     Examples
     --------
@@ -215,13 +216,13 @@ def penalties(
         found = torch.stack(
             [_solve(features, shares, table, frac) for frac in fracs.tolist()]
         )
-    return found.masked_fill(total == 0, torch.nan)
+    return found.masked_fill(~(total > 0), torch.nan)
 
 
 def _interpolate(table: Tensor, grid: Tensor, fracs: Tensor) -> Tensor:
     """Interpolate ``log(1 + alpha)`` linearly in the length."""
     lengths = table.flip(0).T.contiguous()
-    levels = (1 + grid).log().flip(0)
+    levels = grid.log1p().flip(0)
     wanted = fracs.expand(len(lengths), -1).contiguous()
     last = lengths.shape[1] - 1
     left = torch.searchsorted(lengths, wanted, right=True) - 1
@@ -232,7 +233,7 @@ def _interpolate(table: Tensor, grid: Tensor, fracs: Tensor) -> Tensor:
     found = levels[left] + step * (levels[right] - levels[left])
     found = torch.where(wanted <= lengths[:, :1], levels[0], found)
     found = torch.where(wanted >= lengths[:, -1:], levels[-1], found)
-    return (found.exp() - 1).T
+    return found.expm1().T
 
 
 def _solve(features: Singular, shares: Tensor, table: Tensor, frac: float) -> Tensor:

@@ -73,7 +73,20 @@ class DualTargets:
         return self.gcv_of(self.z[rows], alphas)
 
     def gcv_of(self, z: Tensor, alphas: Tensor) -> Tensor:
-        """Compute them for rotated targets, shape (n_targets, n_samples)."""
+        """Compute them for rotated targets.
+
+        Parameters
+        ----------
+        z : Tensor, shape (n_targets, n_samples)
+            Targets in the basis of eigenvectors.
+        alphas : Tensor of float64, shape (n_alphas,)
+            Penalties.
+
+        Returns
+        -------
+        Tensor of float64, shape (n_alphas, n_targets)
+            ``n RSS / trace(R)**2``.
+        """
         kept = alphas[:, None] / (self.eigen.values + alphas[:, None])
         freedom = (kept * self.eigen.norms).sum(1)
         rest = (z.square() @ kept.square().to(z.dtype).T).T.double()
@@ -103,7 +116,20 @@ class DualTargets:
         return Rotated(self, alpha, self.folds)
 
     def inverses(self, alpha: float, folds: list[slice]) -> list[Tensor]:
-        """Return ``inv(R_ff)`` of each fold; the last few are kept."""
+        """Return ``inv(R_ff)`` of each fold; the last few are kept.
+
+        Parameters
+        ----------
+        alpha : float
+            Penalty.
+        folds : list of slice
+            Held-out rows of each fold.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_held_out, n_held_out)
+            Symmetric matrices.
+        """
         if alpha not in self._recent:
             blocks = []
             for fold in folds:
@@ -116,14 +142,33 @@ class DualTargets:
         return self._recent[alpha]
 
     def remember(self, alpha: float, inverses: list[Tensor]) -> None:
-        """Keep what `inverses` gives for one alpha, and forget the oldest."""
+        """Keep what `inverses` gives for one alpha, and forget the oldest.
+
+        Parameters
+        ----------
+        alpha : float
+            Penalty.
+        inverses : list of Tensor
+            Of each fold.
+        """
         self._recent[alpha] = inverses
         n_bytes = sum(block.numel() * block.itemsize for block in inverses)
         if len(self._recent) > max(_N_RECENT, _RECENT_BYTES // n_bytes):
             del self._recent[next(iter(self._recent))]
 
     def kept(self, alpha: float) -> Tensor:
-        """Return ``a / (l + a)``, the share of each component that is left over."""
+        """Return the share of each component that is left over.
+
+        Parameters
+        ----------
+        alpha : float
+            Penalty a.
+
+        Returns
+        -------
+        Tensor of float64, shape (n_samples,)
+            ``a / (l + a)``.
+        """
         return alpha / (self.eigen.values + alpha)
 
     def refit(self, alphas: Tensor) -> Tensor:
@@ -207,12 +252,36 @@ class LeaveOneOut:
         self.diagonal = vectors.square() @ self.kept
 
     def errors(self, rows: Chosen) -> list[Tensor]:
-        """Return errors, shape (n_targets, n_samples), of all rows as one fold."""
+        """Return errors of all rows as one fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Measured minus predicted; one entry.
+        """
         rest = product(self.targets.z[rows] * self.kept, self.targets.eigen.vectors)
         return [rest.div_(self.diagonal)]
 
     def dual(self, errors: list[Tensor], better: Tensor) -> Tensor:
-        """Return the dual coefficients of some targets from their errors."""
+        """Return the dual coefficients of some targets.
+
+        Parameters
+        ----------
+        errors : list of Tensor
+            Of the last call of `errors`.
+        better : Tensor of int
+            Which of its targets.
+
+        Returns
+        -------
+        Tensor, shape (n_better, n_samples)
+            Coefficients.
+        """
         return errors[0][better] * (self.diagonal / self.alpha)
 
 
@@ -227,14 +296,38 @@ class Rotated:
         self.rest = vectors.new_empty(0)
 
     def errors(self, rows: Chosen) -> list[Tensor]:
-        """Return errors of each fold, shapes (n_targets, n_held_out)."""
+        """Return errors of each fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Measured minus predicted.
+        """
         vectors = self.targets.eigen.vectors
         self.rest = product(self.targets.z[rows] * self.kept, vectors)
         pairs = zip(self.folds, self.inverses, strict=True)
         return [product(self.rest[:, fold], matrix) for fold, matrix in pairs]
 
     def dual(self, errors: list[Tensor], better: Tensor) -> Tensor:
-        """Return the dual coefficients of some targets, errors being the last."""
+        """Return the dual coefficients of some targets.
+
+        Parameters
+        ----------
+        errors : list of Tensor
+            Of the last call of `errors`.
+        better : Tensor of int
+            Which of its targets.
+
+        Returns
+        -------
+        Tensor, shape (n_better, n_samples)
+            Coefficients.
+        """
         return self.rest[better] / self.alpha
 
 
@@ -268,7 +361,18 @@ class Blocks:
             )
 
     def predictions(self, rows: Chosen) -> list[Tensor]:
-        """Return predictions of each fold, shapes (n_targets, n_held_out)."""
+        """Return predictions of each fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Predicted from the rows that are not held out.
+        """
         y = self.targets.y[rows]
         found = []
         for sides in self.weights:
@@ -279,13 +383,37 @@ class Blocks:
         return found
 
     def errors(self, rows: Chosen) -> list[Tensor]:
-        """Return errors of each fold, shapes (n_targets, n_held_out)."""
+        """Return errors of each fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Measured minus predicted.
+        """
         y = self.targets.y[rows]
         pairs = zip(self.folds, self.predictions(rows), strict=True)
         return [torch.sub(y[:, fold], p, out=p) for fold, p in pairs]
 
     def dual(self, errors: list[Tensor], better: Tensor) -> Tensor:
-        """Return the dual coefficients of some targets from their errors."""
+        """Return the dual coefficients of some targets.
+
+        Parameters
+        ----------
+        errors : list of Tensor
+            Of the last call of `errors`.
+        better : Tensor of int
+            Which of its targets.
+
+        Returns
+        -------
+        Tensor, shape (n_better, n_samples)
+            Coefficients.
+        """
         pairs = zip(errors, self.diagonal, strict=True)
         return torch.cat([product(e[better], d) for e, d in pairs], 1).div_(self.alpha)
 

@@ -176,7 +176,20 @@ class PrimalTargets:
         return [slice(0, self.n_samples)] if parts is None else [p.rows for p in parts]
 
     def gcv(self, alphas: Tensor, rows: slice) -> Tensor:
-        """Compute generalised cross-validation errors, shape (n_alphas, n_targets)."""
+        """Compute generalised cross-validation errors.
+
+        Parameters
+        ----------
+        alphas : Tensor of float64, shape (n_alphas,)
+            Penalties.
+        rows : slice
+            Targets.
+
+        Returns
+        -------
+        Tensor of float64, shape (n_alphas, n_targets)
+            ``n RSS / trace(R)**2``.
+        """
         values, alpha = self.eigen.values, alphas[:, None]
         n_free = self.n_samples - int(self.features.centred)
         freedom = n_free - (values / (values + alpha)).sum(1)
@@ -186,7 +199,20 @@ class PrimalTargets:
         return self.n_samples * rest.clamp_(min=0) / freedom.square()[:, None]
 
     def step(self, alpha: float, n_targets: int) -> "PrimalFolds | PrimalLeaveOneOut":
-        """Return what computes held-out errors for one alpha."""
+        """Return what computes held-out errors for one alpha.
+
+        Parameters
+        ----------
+        alpha : float
+            Penalty.
+        n_targets : int
+            For how many targets; here it does not matter.
+
+        Returns
+        -------
+        object
+            With the method `errors`.
+        """
         if self.features.parts is None:
             return PrimalLeaveOneOut(self, alpha)
         return PrimalFolds(self, alpha, self.features.parts)
@@ -223,7 +249,18 @@ class PrimalFolds:
         self.weights = [w.to(targets.y.dtype) for w in weights]
 
     def predictions(self, rows: Chosen) -> list[Tensor]:
-        """Return predictions of each fold, shapes (n_targets, n_held_out)."""
+        """Return predictions of each fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Predicted from the rows that are not held out.
+        """
         found = []
         for k, part in enumerate(self.parts):
             scaled = self.targets.z_train[k][rows] * self.weights[k]
@@ -232,7 +269,18 @@ class PrimalFolds:
         return found
 
     def errors(self, rows: Chosen) -> list[Tensor]:
-        """Return errors of each fold, shapes (n_targets, n_held_out)."""
+        """Return errors of each fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Measured minus predicted.
+        """
         y = self.targets.y[rows]
         pairs = zip(self.parts, self.predictions(rows), strict=True)
         return [torch.sub(y[:, part.rows], p, out=p) for part, p in pairs]
@@ -249,6 +297,17 @@ class PrimalLeaveOneOut:
         self.diagonal = 1 - constant - taken
 
     def errors(self, rows: Chosen) -> list[Tensor]:
-        """Return errors, shape (n_targets, n_samples), of all rows as one fold."""
+        """Return errors of all rows as one fold.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        list of Tensor, each of shape (n_targets, n_held_out)
+            Measured minus predicted; one entry.
+        """
         fitted = product(self.targets.z[rows] * self.weights, self.targets.rotated)
         return [torch.sub(self.targets.y[rows], fitted, out=fitted) / self.diagonal]

@@ -116,7 +116,18 @@ class Problem:
         return PrimalTargets(self.solved, batch.values)
 
     def target_bytes(self, n_alphas: int) -> int:
-        """Return the memory that one target takes during a search."""
+        """Return the memory that one target takes during a search.
+
+        Parameters
+        ----------
+        n_alphas : int
+            Penalties to choose from.
+
+        Returns
+        -------
+        int
+            Bytes, roughly.
+        """
         n, p = self.features.n_samples, self.features.n_features
         n_folds = 1 if self.folds is None else len(self.folds)
         numbers = 4 * n if self.is_dual else n + (3 + n_folds) * p

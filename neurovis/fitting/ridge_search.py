@@ -140,7 +140,13 @@ class Evaluation:
         return errors, torch.stack(scores)
 
     def finish(self) -> Scores:
-        """Return what was found."""
+        """Refine coefficients and return what was found.
+
+        Returns
+        -------
+        Scores
+            Of all targets.
+        """
         if self.dual is not None and isinstance(self.targets, DualTargets):
             self.targets.refine(self.dual, self.alphas[self.best.clamp(min=0)])
         return Scores(self.mean, self.best, self.folds, self.dual)

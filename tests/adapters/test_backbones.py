@@ -1,6 +1,7 @@
 """Networks by name: their own preprocessing, their weights, their layers."""
 
 import json
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -19,6 +20,7 @@ from neurovis.adapters.classifiers import load_classifier
 from neurovis.adapters.feature_inputs import INTERPOLATIONS, Preprocessing
 from neurovis.adapters.feature_networks import load_small_network
 from neurovis.adapters.trunk_weights import load_trunk
+from neurovis.adapters.trunks import INPUT_FORMATS, to_pixels
 from neurovis.core.errors import MissingDependencyError
 from neurovis.core.tensors import hash_state_dict
 
@@ -32,6 +34,10 @@ def noise(size, seed=0):
     """A picture with structure at all scales, so that resampling matters."""
     draw = np.random.default_rng(seed)
     return draw.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def a_stream():
+    return torch.Generator().manual_seed(0)
 
 
 def as_input(rule, picture):
@@ -107,6 +113,20 @@ def test_small_networks_get_the_channels_and_scale_they_were_trained_on():
     darknet = load_backbone("darknet_tiny", "seeded:0").preprocessing
     expected = torch.tensor([10, 20, 30]) / 255
     torch.testing.assert_close(as_input(darknet, picture)[:, 5, 7], expected)
+
+
+@pytest.mark.parametrize("pixels", list(INPUT_FORMATS))
+def test_normalised_bits_are_those_of_the_trunks_for_bytes_and_floats(pixels):
+    rule = Preprocessing((20, 31), "squash", pixels=INPUT_FORMATS[pixels])
+    images = torch.from_numpy(np.stack([noise((20, 31), seed) for seed in range(3)]))
+    expected = to_pixels(images, INPUT_FORMATS[pixels])
+    for given in (images, images.float()):
+        before = given.clone()
+        found = rule.normalise(given)
+        assert found.dtype == torch.float32
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(found, expected)
+        assert torch.equal(given, before)
 
 
 def test_a_picture_of_the_right_size_is_not_resampled():
@@ -210,7 +230,7 @@ def test_positions_of_a_transformer_are_resampled_for_another_size(tmp_path):
     backbone = load_backbone("timm:test_vit", tmp_path / "a.safetensors", size_px=96)
     assert backbone.preprocessing.size_px == (96, 96)
     assert backbone.preprocessing.scaled_px == (100, 100)  # the same share, 0.95
-    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 96, 96, generator=a_stream())
     (found,) = backbone.features(images, ["norm:patches"]).values()
     assert found.shape == (2, 36 * 64)
     kept = backbone.module.get_submodule("blocks.0.mlp.fc1").weight
@@ -286,10 +306,63 @@ def test_sizes_that_make_no_sense_are_refused():
 # ------------------------------------------------------------------- open_clip
 
 
-@pytest.mark.skipif(find_spec("open_clip") is not None, reason="open_clip is installed")
-def test_without_open_clip_the_package_is_named():
-    with pytest.raises(MissingDependencyError, match="pip install open_clip_torch"):
+def test_without_open_clip_the_extra_is_named_and_other_sources_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # as if not installed
+    with pytest.raises(MissingDependencyError, match=r"install 'neurovis\[clip\]'"):
         load_backbone("open_clip:ViT-B-32", "seeded:0")
+    assert load_backbone("timm:test_vit", "seeded:0").class_token
+
+
+@needs_open_clip
+@pytest.mark.skipif(find_spec("transformers") is not None, reason="nothing is missing")
+def test_a_text_tower_of_another_package_is_named():
+    with pytest.raises(MissingDependencyError, match=r"install 'neurovis\[generate\]'"):
+        load_backbone("open_clip:roberta-ViT-B-32", "seeded:0")
+
+
+@needs_open_clip
+@pytest.mark.parametrize(
+    ("name", "prefix", "layers", "widths"),
+    [
+        (
+            "ViT-S-32-alt",
+            *(1, ["transformer.resblocks.3:q.cls", "ln_post:mean"], [384, 384]),
+        ),
+        ("RN50", 0, ["layer2:grid3", "attnpool"], [4608, 1024]),
+        ("MobileCLIP-S1", 0, ["trunk.stages.3:gap"], [512]),
+    ],
+)
+def test_each_kind_of_tower_of_open_clip_is_read(caplog, name, prefix, layers, widths):
+    backbone = load_backbone(f"open_clip:{name}", "seeded:0")
+    assert caplog.text == ""  # nobody asked for published weights
+    assert (backbone.prefix_tokens, backbone.class_token) == (prefix, prefix == 1)
+    again = load_backbone(f"open_clip:{name}", "seeded:0")
+    assert again.weights_hash == backbone.weights_hash
+    images = torch.rand(2, 3, *backbone.preprocessing.size_px, generator=a_stream())
+    with torch.inference_mode():
+        found = backbone.features(images, layers)
+    assert [v.shape[1] for v in found.values()] == widths
+
+
+@needs_open_clip
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("ViT-B-3", "seeded:0", "Did you mean 'ViT-B-32'"),
+        ("ViT-B-32.openal", "seeded:0", "Did you mean 'openai'"),
+        ("ViT-B-32.openai", None, "needs `weights`.*Published are"),
+        ("ViT-S-32-alt", None, "Published are none"),
+    ],
+)
+def test_towers_of_open_clip_that_cannot_be_had_are_refused(name, weights, message):
+    with pytest.raises(ValueError, match=message):
+        load_backbone(f"open_clip:{name}", weights)
+
+
+@needs_open_clip
+def test_the_size_of_a_tower_of_open_clip_stays():
+    with pytest.raises(ValueError, match=r"`size_px`.*cannot be changed"):
+        load_backbone("open_clip:ViT-S-32-alt", "seeded:0", size_px=96)
 
 
 @needs_open_clip
@@ -314,7 +387,7 @@ def test_the_vision_tower_of_open_clip_is_read_with_its_preprocessing(tmp_path):
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
     inside = "transformer.resblocks.3"
     layers = [f"{inside}:cls", f"{inside}:q.cls", f"{inside}:patches"]
-    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 224, 224, generator=a_stream())
     with torch.no_grad():
         found = backbone.features(images, layers)
     assert [v.shape[1] for v in found.values()] == [768, 768, 49 * 768]

@@ -1,11 +1,14 @@
 """Features of layers: the right numbers, the same in any grouping, kept and resumed."""
 
+import errno
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +202,30 @@ def test_permuted_pictures_give_permuted_features(kind):
     permuted = extract_features(backbone, mixed, layers, batch_size=3)
     for layer in layers:
         close(permuted[layer], whole[layer][order])
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("timm:resnet18", ["conv1:grid7", "layer2:grid4", "layer4:flat", "fc"]),
+        (
+            "timm:vit_tiny_patch16_224",
+            ["blocks.5:cls", "blocks.5:k.grid2", "blocks.11:patches", "head"],
+        ),
+        ("torchvision:alexnet", ["features.3:grid4", "features.12:flat"]),
+    ],
+)
+def test_the_same_holds_for_networks_of_full_size(name, layers):
+    backbone = load_backbone(name, "seeded:0", resize="squash")
+    pictures, order = PICTURES[:5], [3, 0, 4, 2, 1]
+    whole = extract_features(backbone, pictures, layers)
+    single = extract_features(backbone, pictures, layers, batch_size=1)
+    mixed = extract_features(
+        backbone, [pictures[i] for i in order], layers, batch_size=2
+    )
+    for layer in layers:
+        close(single[layer], whole[layer])
+        close(mixed[layer], whole[layer][order])
 
 
 def test_a_layer_is_the_same_alone_as_among_others(kind):
@@ -675,6 +702,24 @@ def test_a_failed_run_goes_on_at_its_last_shard(tmp_path, cnn):
         np.testing.assert_array_equal(found[layer], plain[layer])
 
 
+@pytest.mark.parametrize("shard_size", [1, 5, 7])
+def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted(
+    tmp_path, cnn, shard_size
+):
+    pictures = noise_pictures(20)
+    layers = ["layer1:flat", "layer4:flat"]
+    options = {"batch_size": 4, "shard_size": shard_size}
+    options["fingerprint"] = fingerprint_pictures(pictures)
+    with pytest.raises(OSError, match="gone"):
+        extract_features(
+            cnn, Stopping(pictures, 17), layers, store=tmp_path / "stopped", **options
+        )
+    for name in ("stopped", "whole"):
+        extract_features(cnn, pictures, layers, store=tmp_path / name, **options)
+    assert len(content(tmp_path / "whole")) == 2
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
 def test_layers_that_stand_at_other_pictures_end_together(tmp_path, cnn):
     pictures = noise_pictures(12)
     options = {"store": tmp_path, "batch_size": 2, "shard_size": 4}
@@ -703,6 +748,70 @@ def test_a_damaged_entry_is_computed_again(tmp_path, cnn, caplog):
     np.testing.assert_array_equal(found, first)
 
 
+def test_of_a_damaged_entry_only_what_follows_the_damage_is_computed(tmp_path, cnn):
+    pictures = Watched(noise_pictures(12))
+    options = {"store": tmp_path, "batch_size": 2, "shard_size": 4}
+    options["fingerprint"] = "12 pictures"
+    layers = ["layer2:gap", "layer1:gap"]
+    before = extract_features(cnn, pictures, layers, **options)
+    before = {layer: np.array(values) for layer, values in before.items()}
+    for path in tmp_path.glob("*/features.npy"):
+        if np.load(path, mmap_mode="r").shape[1] == 48:
+            data = bytearray(path.read_bytes())
+            data[-1 - 4 * 48 * 4] ^= 1  # the last byte of the second shard
+            path.write_bytes(data)
+    pictures.read.clear()
+    found = extract_features(cnn, pictures, layers, **options)
+    assert sorted(pictures.read) == list(range(4, 12))
+    for layer in layers:
+        np.testing.assert_array_equal(found[layer], before[layer])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Filling(LazyPictures):
+    """After some pictures files can grow no further, as on a full disk."""
+
+    def __init__(self, pictures, last):
+        super().__init__(self._take, range(len(pictures)))
+        self._pictures, self._last = pictures, last
+
+    def _take(self, index):
+        if index == self._last:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        return self._pictures[index]
+
+
+@pytest.mark.parametrize("last", [None, 9])
+def test_a_full_disk_is_one_clear_error_and_the_run_goes_on(tmp_path, cnn, last):
+    pictures = noise_pictures(16)
+    layers = ["layer1:grid4"]  # 2 kB per picture
+    options = {"batch_size": 2, "shard_size": 2, "fingerprint": "16 pictures"}
+    store = tmp_path / "full"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    watched = Watched(pictures) if last is None else Filling(pictures, last)
+    if last is None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match="There is no room left in") as caught:
+            extract_features(cnn, watched, layers, store=store, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    if last is None:
+        assert watched.read == []  # it is said before any work
+    for folder in (store, tmp_path / "whole"):
+        extract_features(cnn, pictures, layers, store=folder, **options)
+    assert content(store) == content(tmp_path / "whole")
+
+
+def test_one_fingerprint_for_other_numbers_of_pictures_mixes_nothing(tmp_path, cnn):
+    options = {"store": tmp_path, "fingerprint": "mine"}
+    for n in (7, 4):
+        found = extract_features(cnn, PICTURES[:n], ["layer2:gap"], **options)
+        assert found["layer2:gap"].shape == (n, 48)
+
+
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path, cnn):
     extract_features(cnn, PICTURES, ["layer2:gap"], store=tmp_path)
     (entry,) = tmp_path.iterdir()
@@ -716,6 +825,7 @@ def test_a_second_writer_is_refused_and_told_who_writes(tmp_path, cnn):
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 import numpy as np
 from neurovis.adapters.control_features import load_control
 from neurovis.adapters.features import extract_features
@@ -723,49 +833,79 @@ from neurovis.core.pictures import LazyPictures
 
 def make(seed):
     if seed == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if len(sys.argv) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path(sys.argv[3]).touch()
+        signal.pause()
     return np.random.default_rng(seed).integers(0, 256, (50, 50, 3), dtype=np.uint8)
 
 extract_features(
     load_control("pyramid", size_px=64), LazyPictures(make, range(24)),
     ["level1:gap", "level2:flat"],
-    batch_size=2, shard_size=4, store=sys.argv[1], fingerprint="24 pictures",
+    batch_size=2, shard_size=5, store=sys.argv[1], fingerprint="24 pictures",
 )
 """
 
 
-def run_killed(folder, at):
-    """Run in another process, which ends at a picture."""
-    command = [sys.executable, "-c", KILLED, str(folder), str(at)]
-    return subprocess.run(command, capture_output=True, check=False).returncode
+def killed_command(folder, at, *flag):
+    """Run in another process, which ends, or waits with a flag, at a picture."""
+    return [sys.executable, "-c", KILLED, str(folder), str(at), *map(str, flag)]
+
+
+def extract_24(folder):
+    def make(seed):
+        draw = np.random.default_rng(seed)
+        return draw.integers(0, 256, (50, 50, 3), dtype=np.uint8)
+
+    return extract_features(
+        load_backbone("control:pyramid", size_px=64),
+        *(LazyPictures(make, range(24)), ["level1:gap", "level2:flat"]),
+        batch_size=2,
+        shard_size=5,
+        store=folder,
+        fingerprint="24 pictures",
+    )
 
 
 def content(folder):
     return {p.parent.name: p.read_bytes() for p in Path(folder).glob("*/features.npy")}
 
 
+def n_shards(folder):
+    partial = list(folder.glob("*.partial"))
+    return [len(json.loads((p / "meta.json").read_text())["shards"]) for p in partial]
+
+
 def test_a_run_that_is_killed_twice_ends_with_the_same_bytes(tmp_path):
-    for at in (9, 20):
-        assert run_killed(tmp_path / "killed", at) == -signal.SIGKILL
-    partial = list((tmp_path / "killed").glob("*.partial"))
-    shards = [json.loads((p / "meta.json").read_text())["shards"] for p in partial]
-    assert [len(found) for found in shards] in ([3, 3], [3, 4], [4, 3], [4, 4])
-    backbone = load_backbone("control:pyramid", size_px=64)
-
-    def make(seed):
-        draw = np.random.default_rng(seed)
-        return draw.integers(0, 256, (50, 50, 3), dtype=np.uint8)
-
+    for at in (12, 21):
+        command = killed_command(tmp_path / "killed", at)
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL
+    # Up to two batches are being prepared while those before are written.
+    assert len(n_shards(tmp_path / "killed")) == 2
+    assert set(n_shards(tmp_path / "killed")) <= {2, 3, 4}
     for name in ("killed", "whole"):
-        extract_features(
-            *(backbone, LazyPictures(make, range(24)), ["level1:gap", "level2:flat"]),
-            batch_size=2,
-            shard_size=4,
-            store=tmp_path / name,
-            fingerprint="24 pictures",
-        )
+        extract_24(tmp_path / name)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert len(content(tmp_path / "whole")) == 2
+    assert len(list((tmp_path / "killed").iterdir())) == 2
+
+
+def test_another_process_that_writes_is_named_and_its_work_is_taken_on(tmp_path):
+    flag, folder = tmp_path / "waiting", tmp_path / "store"
+    with subprocess.Popen(killed_command(folder, 14, flag)) as writer:
+        try:
+            while not flag.exists():
+                assert writer.poll() is None
+                time.sleep(0.05)
+            with pytest.raises(BlockingIOError, match=f'"pid": {writer.pid}'):
+                extract_24(folder)
+            assert len(list(folder.glob("*.partial"))) == 2
+        finally:
+            writer.kill()
+    extract_24(folder)
+    extract_24(tmp_path / "whole")
+    assert content(folder) == content(tmp_path / "whole")
 
 
 # ----------------------------------------------------------------- projections
@@ -797,6 +937,33 @@ def test_components_are_fitted_to_training_pictures_only(cnn):
         assert np.abs(found[layer].mean(axis=0)).max() < 1e-4 * np.abs(rows).max()
     tested = extract_features(cnn, test, layers, projection=fits)
     assert {k: v.shape for k, v in tested.items()} == dict.fromkeys(layers, (5, 6))
+
+
+def test_a_fit_depends_on_its_training_pictures_and_tells_them(cnn):
+    training, test = noise_pictures(20, 1), noise_pictures(5, 2)
+    fit = fit_principal_components(cnn, training, ["layer2:gap"], 4)["layer2:gap"]
+    again = fit_principal_components(
+        cnn, LazyPictures(training.__getitem__, range(20)), ["layer2:gap"], 4
+    )["layer2:gap"]
+    assert again.identity == fit.identity
+    assert fit.source["pictures"] == fingerprint_pictures(training)
+    leaky = fit_principal_components(cnn, training + test, ["layer2:gap"], 4)
+    assert leaky["layer2:gap"].identity != fit.identity
+    assert leaky["layer2:gap"].source["pictures"] != fit.source["pictures"]
+
+
+def test_a_fit_to_pictures_that_are_held_out_is_refused(cnn):
+    training, test = noise_pictures(20, 1), noise_pictures(5, 2)
+    plain = fit_principal_components(cnn, training, ["layer2:gap"], 4)
+    fits = fit_principal_components(cnn, training, ["layer2:gap"], 4, held_out=test)
+    assert fits["layer2:gap"].identity == plain["layer2:gap"].identity
+    mixed = [*training[:13], test[3].copy(), *training[13:]]
+    message = r"`training_pictures\[13\]` is the same picture as `held_out\[3\]`"
+    with pytest.raises(ValueError, match=message):
+        fit_principal_components(cnn, mixed, ["layer2:gap"], 4, held_out=test)
+    # One pixel makes another picture.
+    mixed[13][0, 0, 0] ^= 1
+    fit_principal_components(cnn, mixed, ["layer2:gap"], 4, held_out=test)
 
 
 def test_fits_do_not_depend_on_the_batch_size(cnn):

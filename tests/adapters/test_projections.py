@@ -174,6 +174,26 @@ def test_distances_are_kept_within_their_expected_error():
     assert abs(ratio.mean() - 1) < 0.03
 
 
+def test_distances_are_kept_as_well_as_by_scikit_learn():
+    rows = rows_of(30, 3000)
+    pairs = np.triu_indices(30, 1)
+
+    def errors(projected):
+        away = [x[pairs[0]].astype(np.float64) - x[pairs[1]] for x in (projected, rows)]
+        after, before = (np.square(x).sum(axis=1) for x in away)
+        return after / before - 1
+
+    ours, theirs = [], []
+    for seed in range(12):
+        ours.append(errors(sparse_projection(3000, 300, seed=seed).transform(rows)))
+        other = SparseRandomProjection(300, random_state=seed)
+        theirs.append(errors(other.fit_transform(rows)))
+    assert abs(np.mean(ours)) < 0.03
+    assert abs(np.mean(theirs)) < 0.03
+    assert np.std(ours) == pytest.approx(np.std(theirs), rel=0.25)
+    assert np.abs(ours).max() < 1.5 * np.abs(theirs).max()
+
+
 def test_the_matrix_depends_on_seed_and_shape_only():
     first = sparse_projection(500, 20, seed=1)
     torch.rand(1)

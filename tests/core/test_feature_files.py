@@ -1,8 +1,13 @@
 """Matrices on disk: whole or absent, resumed shard by shard, checked when read."""
 
+import errno
 import json
 import logging
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,6 +215,102 @@ def test_a_matrix_larger_than_the_disk_is_refused_at_once(tmp_path):
     with pytest.raises(OSError, match="do not fit on the disk"):
         FeatureWriter(tmp_path, PARTS, 10, width)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_finish_returns_what_is_read_later(tmp_path):
+    with writer(tmp_path) as file:
+        file.append(ROWS)
+        found = file.finish()
+    assert isinstance(found, np.memmap)
+    assert not found.flags.writeable
+    np.testing.assert_array_equal(found, read_features(tmp_path, KEY))
+
+
+def test_of_a_complete_matrix_the_shards_before_the_damage_are_kept(tmp_path):
+    write_all(tmp_path)
+    path = tmp_path / KEY / "features.npy"
+    flip_byte(path, path.stat().st_size - 1 - 4 * 3 * 2)  # in the second shard
+    with writer(tmp_path) as file:
+        assert file.n_done == 4
+        assert not (tmp_path / KEY).exists()
+        file.append(ROWS[4:])
+        file.finish()
+    np.testing.assert_array_equal(read_features(tmp_path, KEY), ROWS)
+
+
+@pytest.mark.parametrize("change", [{"n_rows": 11}, {"parts": {"other": 1}}])
+def test_a_partial_matrix_of_another_key_or_shape_is_started_again(
+    tmp_path, caplog, change
+):
+    with writer(tmp_path) as file:
+        file.append(ROWS[:8])
+    path = tmp_path / f"{KEY}.partial" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with caplog.at_level(logging.WARNING):
+        write_all(tmp_path)
+    assert "another key or shape" in caplog.text
+    np.testing.assert_array_equal(read_features(tmp_path, KEY), ROWS)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from neurovis.core import feature_files
+from neurovis.core.feature_files import FeatureWriter
+
+calls = 0
+
+def last(function):
+    def call(*args):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args)
+    return call
+
+os.fsync, os.rename, os.replace = map(last, (os.fsync, os.rename, os.replace))
+rows = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+parts = {"pictures": "3f2a", "layer": {"path": "conv1", "grid": (2, 2)}}
+with FeatureWriter(sys.argv[1], parts, 10, 3, shard_rows=4) as file:
+    for row in rows[file.n_done:]:
+        file.append(row[None])
+    file.finish()
+"""
+
+
+@pytest.mark.parametrize("at", [1, 4, 6, 9])
+def test_a_writer_killed_at_any_system_call_goes_on_to_the_same_bytes(tmp_path, at):
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(at)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    for name in ("killed", "whole"):
+        write_all(tmp_path / name)
+        assert [p.name for p in (tmp_path / name).iterdir()] == [KEY]
+    for file in ("features.npy", "meta.json"):
+        first, second = (
+            (tmp_path / name / KEY / file).read_bytes() for name in ("killed", "whole")
+        )
+        assert first == second
+
+
+def test_a_limit_of_file_size_is_one_clear_error(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with FeatureWriter(tmp_path, PARTS, 400, 30, shard_rows=10) as file:
+        file.append(np.ones((50, 30), np.float32))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+        try:
+            with pytest.raises(OSError, match="There is no room left in") as caught:
+                file.append(np.ones((50, 30), np.float32))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    with FeatureWriter(tmp_path, PARTS, 400, 30) as file:
+        assert file.n_done == 60  # 7.2 of 8 kB
+        file.append(np.ones((340, 30), np.float32))
+        assert file.finish().sum() == 400 * 30
 
 
 def test_numbers_out_of_range_are_refused(tmp_path):

@@ -1,9 +1,17 @@
 """Files of published data sets: whole and typed, or refused."""
 
+import copy
 import gzip
+import io
 import json
+import os
+import pickle
 import struct
+import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -209,6 +217,91 @@ def test_pictures_are_decoded_from_the_zip_when_asked_for(tmp_path):
     assert [int(p.max()) for p in part] == [10, 0]
     with pytest.raises(IndexError):
         pictures[3]
+
+
+def _zip_of_noise(path, n=12):
+    names = tuple(f"{i}.png" for i in range(n))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i, name in enumerate(names):
+            draw = np.random.default_rng(i)
+            image = Image.fromarray(draw.integers(0, 256, (30, 40, 3), np.uint8))
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG")
+            archive.writestr(name, buffer.getvalue())
+    return ZipPictures(path, names)
+
+
+def _open_files(path):
+    """How many times this process has a file open."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(os.path.realpath(link) == str(path.resolve()) for link in links)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc")
+def test_a_zip_is_opened_once_when_it_is_read_and_closed_with_the_pictures(tmp_path):
+    path = tmp_path / "a.zip"
+    pictures = _zip_of_noise(path)
+    assert _open_files(path) == 0
+    for _ in range(2):
+        list(pictures)
+        assert _open_files(path) == 1
+    part = pictures[3:]
+    np.testing.assert_array_equal(part[0], pictures[3])
+    del pictures
+    assert _open_files(path) == 1
+    del part
+    assert _open_files(path) == 0
+
+
+def test_threads_share_a_zip(tmp_path):
+    pictures = _zip_of_noise(tmp_path / "a.zip")
+    expected = list(ZipPictures(pictures.path, pictures.members))
+    places = np.random.default_rng(0).integers(0, 12, 400).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(pictures.__getitem__, places))
+    for place, picture in zip(places, found, strict=True):
+        np.testing.assert_array_equal(picture, expected[place])
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from data_loaders.source_files import ZipPictures
+
+pictures = ZipPictures(Path(sys.argv[1]), tuple(f"{i}.png" for i in range(12)))
+expected = list(ZipPictures(pictures.path, pictures.members))
+pictures[0]
+children = []
+for seed in range(4):
+    child = os.fork()
+    if child == 0:
+        draw = np.random.default_rng(seed)
+        same = (np.array_equal(pictures[i], expected[i])
+                for i in draw.integers(0, 12, 200).tolist())
+        os._exit(0 if all(same) else 1)
+    children.append(child)
+right = all(np.array_equal(pictures[i % 12], expected[i % 12]) for i in range(200))
+ends = [os.waitpid(child, 0)[1] for child in children]
+assert right and ends == [0] * 4, (right, ends)
+"""
+
+
+def test_forked_processes_read_a_zip_that_was_open_before(tmp_path):
+    path = _zip_of_noise(tmp_path / "a.zip").path
+    command = [sys.executable, "-c", FORKED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pickles_and_copies_are_equal_and_open_the_zip_for_themselves(tmp_path):
+    pictures = _zip_of_noise(tmp_path / "a.zip")
+    first = pictures[0]
+    for other in (pickle.loads(pickle.dumps(pictures)), copy.deepcopy(pictures)):
+        assert other == pictures
+        assert hash(other) == hash(pictures)
+        assert repr(other) == repr(pictures)
+        np.testing.assert_array_equal(other[0], first)
 
 
 def test_damaged_zips_are_corrupt(tmp_path):

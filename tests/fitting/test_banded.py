@@ -76,7 +76,7 @@ def brute_force(Xs, Y, folds, intercept, scoring="mse", gammas=GAMMAS, alphas=AL
             means.append(np.mean(scores, 0) + 1e-10 * np.log(alpha))
         table[i] = np.max(means, 0)
         better = table[i] > best + np.finfo(float).eps
-        chosen[:, better] = i, 0
+        chosen[0, better] = i
         chosen[1, better] = np.argmax(means, 0)[better]
         best = np.where(better, table[i], best)
     return table, chosen
@@ -186,7 +186,7 @@ def test_standardizing_is_that_of_the_columns_beforehand(solver, intercept):
 def test_one_space_is_ridge_regression(solver, search):
     Xs, Y = make_data(40, (25,), 6)
     options = {"cv": 4, "solver": solver, "search": search, "device": "cpu"}
-    ours = BandedRidgeCV(ALPHAS, n_iter=3, **options).fit(Xs, Y)
+    ours = BandedRidgeCV(ALPHAS, gammas=np.ones((3, 1)), **options).fit(Xs, Y)
     theirs = RidgeCV(ALPHAS, **options).fit(Xs[0], Y)
     np.testing.assert_array_equal(ours.alphas_, theirs.alphas_)
     np.testing.assert_array_equal(ours.best_iter_, 0)  # equal rows do not replace
@@ -339,7 +339,16 @@ def test_numbers_stay_as_they_were():
     np.testing.assert_allclose(found, FROZEN, rtol=1e-9)
 
 
-FROZEN = []
+FROZEN = [
+    -9.08831038945,
+    -4.69645940887,
+    -4.61653237159,
+    -7.04419012216,
+    -5.49322625572,
+    -4.48956163618,
+    0.804486450245,
+    -1.13149389303,
+]
 
 
 # ------------------------------------------------------- kinds, precision, missing
@@ -433,7 +442,7 @@ def test_missing_targets_are_refused_or_nan_and_constant_ones_are_their_mean(
     Xs, Y = make_data(30, (7, 12), 5)
     Y[3, 1], Y[:, 3] = np.nan, 7.0
     options = {"n_iter": 4, "solver": solver, "search": search, "device": "cpu"}
-    with pytest.raises(ValueError, match="1 of 5 targets .* the first is target 1"):
+    with pytest.raises(ValueError, match=r"1 of 5 targets .*the first is target 1"):
         BandedRidgeCV(ALPHAS, **options).fit(Xs, Y)
     model = BandedRidgeCV(ALPHAS, nan="omit", **options)
     with caplog.at_level(logging.WARNING):
@@ -456,7 +465,7 @@ def test_missing_targets_are_refused_or_nan_and_constant_ones_are_their_mean(
 
 def test_a_fit_can_be_copied_and_cloned():
     Xs, Y = make_data(30, (7, 12), 3)
-    model = BandedRidgeCV(ALPHAS, n_iter=4, device="cpu").fit(Xs, Y)
+    model = BandedRidgeCV((1, 10), n_iter=4, device="cpu").fit(Xs, Y)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(Xs), model.predict(Xs))
     assert clone(model).get_params() == model.get_params()
@@ -507,10 +516,10 @@ def test_bad_features_are_told_with_the_name_of_the_space():
     spoilt[3, 4] = np.nan
     for intercept in (True, False):
         model.set_params(fit_intercept=intercept)
-        with pytest.raises(ValueError, match="Feature space 'b': .*column 4"):
+        with pytest.raises(ValueError, match=r"Feature space 'b': .*column 4"):
             model.fit({"a": Xs[0], "b": spoilt}, Y)
     model.fit({"a": Xs[0], "b": Xs[1]}, Y)
-    with pytest.raises(ValueError, match="Feature space 'b': .*column 4"):
+    with pytest.raises(ValueError, match=r"Feature space 'b': .*column 4"):
         model.predict({"a": Xs[0], "b": spoilt})
     with pytest.raises(TypeError, match="must be a mapping with the names"):
         model.predict(Xs)
@@ -518,7 +527,7 @@ def test_bad_features_are_told_with_the_name_of_the_space():
         model.predict({"a": Xs[0], "B": Xs[1]})
     with pytest.raises(ValueError, match="'b' has 11 features, but had 12"):
         model.predict({"a": Xs[0], "b": Xs[1][:, 1:]})
-    with pytest.raises(ValueError, match="'Y' has|`Y` has 29"):
+    with pytest.raises(ValueError, match="`Y` has 29"):
         model.score({"a": Xs[0], "b": Xs[1]}, Y[1:])
     with pytest.raises(ValueError, match="`split` must be one of"):
         model.score({"a": Xs[0], "b": Xs[1]}, Y, split="unique")

@@ -37,7 +37,12 @@ def test_draws_keep_their_numbers():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-FROZEN_DRAW = []
+FROZEN_DRAW = [
+    [1 / 3, 1 / 3, 1 / 3],
+    [0.09686822293904386, 0.8913709237611802, 0.011760853299775975],
+    [0.00019016042659505717, 0.36583045436062805, 0.6339793852127769],
+    [0.44975687230976796, 0.21882169606407578, 0.33142143162615617],
+]
 
 
 def test_drawing_leaves_the_global_state_alone():

@@ -21,6 +21,14 @@ POOLS = np.array(
     [[0.1, -0.2, 0.1], [-0.3, 0.2, 0.05], [0.0, 0.0, 0.3], [0.4, 0.4, 0.2]]
 )
 
+# Computed once; the same from a plain loop.
+FROZEN = {
+    "losses": [1.3000331976, 0.9487681631],
+    "pools": [[0.2357142857, 0.2357142857, 0.1], [-0.2357142857, 0.55, 0.1]],
+    "coef": [[0.5138770138, 0.0331229967], [-0.038328057, 0.6186184312]],
+    "intercept": [0.1216744218, -0.0152886131],
+}
+
 
 def make_maps(n, sizes=((3, 8), (2, 4)), seed=0, blur=0.8):
     """Smooth random maps with a mean, (n_maps, side) for each resolution."""
@@ -156,16 +164,14 @@ def test_narrow_pools_are_integrals_and_wide_ones_lose_what_is_outside():
     assert mass.argmax() in (3 * 5 + 2, 3 * 5 + 3)
     inside = gaussian_pools(50, [[0.5, 0.0, 0.1]])[0]
     assert inside.sum() == pytest.approx(0.5, abs=1e-4)
-    assert inside[:, -1].sum() == inside.sum(0).max()
+    assert inside.sum(0).argmax() == 49
 
 
 def test_the_first_row_of_a_pool_is_the_top():
     pool = gaussian_pools(4, [[-0.375, 0.375, 0.01]])[0]
     assert pool[0, 0] == pytest.approx(1)
-    np.testing.assert_array_equal(
-        gaussian_pools(7, [[0.2, 0.3, 0.2]])[0][::-1],
-        gaussian_pools(7, [[0.2, -0.3, 0.2]])[0],
-    )
+    upper, lower = gaussian_pools(7, [[0.2, 0.3, 0.2], [0.2, -0.3, 0.2]])
+    np.testing.assert_allclose(upper[::-1], lower, rtol=1e-12)
 
 
 def test_frozen_pools_of_public_code():
@@ -452,8 +458,8 @@ def test_receptive_fields_of_simulated_voxels_are_recovered():
     model = FwRF(grid, 10.0 ** np.arange(5), cv=4, **CPU)
     model.fit([m[:n] for m in maps], y[:n])
     error = np.abs(model.pools_ - true)
-    coarsest = 0.9 / (np.ceil(0.9 / 0.25) - 1)
-    assert (np.median(error[:, :2], 0) < 0.06).all() < coarsest
+    finest = 0.9 / (np.ceil(0.9 / 0.08) - 1)
+    assert (np.median(error[:, :2], 0) < finest).all()
     ratio = np.abs(np.log(model.pools_[:, 2] / true[:, 2]))
     assert np.median(ratio) < 0.3
     predicted = model.predict([m[n:] for m in maps])
@@ -499,7 +505,9 @@ def test_values_that_are_not_finite_are_named():
     with pytest.raises(ValueError, match=r"`maps\[1\]` has 1 values"):
         model.predict(maps)
     large = [np.full((50, 1, 2, 2), 1e39)]
-    with pytest.raises(ValueError, match=r"200 values that are .* too large for float32"):
+    with pytest.raises(
+        ValueError, match=r"200 values that are .* too large for float32"
+    ):
         FwRF(POOLS, dtype="float32", holdout=15, **CPU).fit(large, y)
     bad = FwRF(POOLS, activation=torch.log, holdout=15, **CPU)
     with pytest.raises(ValueError, match=r"`activation` must return.*NaN"):

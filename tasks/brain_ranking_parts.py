@@ -1,0 +1,301 @@
+"""Parts of reports that rank models: figures, table and words of one comparison."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.plot_style import number_text
+from analysis.plots_ranking import (
+    model_labels,
+    plot_difference_matrix,
+    plot_layer_curves,
+    plot_model_ranking,
+)
+from analysis.report import ReportFigure, ReportTable, Section
+from tasks.encoding_features import file_name
+from tasks.report_parts import NamedFigure, figure_of, value_text
+from tasks.rsa_scores import BEST, LAYER, OPTIMISTIC, PACKAGED
+
+ALPHA = 0.05
+_SUBJECT_MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores of models on one region of one subject, or of several.
+
+    Parameters
+    ----------
+    title : str
+        Heading, such as "objects92: human IT (RSA)".
+    score : str
+        Printed name of the score.
+    rows : DataFrame
+        Rows of one metric with the conditions of `tasks.rsa_scores`.
+    comparisons : DataFrame
+        Paired differences of the models.
+    """
+
+    title: str
+    score: str
+    rows: pd.DataFrame
+    comparisons: pd.DataFrame
+
+    def of(self, condition: str) -> pd.DataFrame:
+        """Return the rows of a condition.
+
+        Parameters
+        ----------
+        condition : str
+            One of `tasks.rsa_scores`.
+
+        Returns
+        -------
+        DataFrame
+            In their order.
+        """
+        return self.rows[self.rows["condition"] == condition]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Printed names of models."""
+        return model_labels(self.rows)
+
+    @property
+    def order(self) -> list[str]:
+        """Models, the best first; undefined ones last."""
+        best = self.of(BEST).sort_values("value", ascending=False, kind="stable")
+        return [str(name) for name in best["model"]]
+
+
+def ranking_figures(ranking: Ranking) -> list[NamedFigure]:
+    """Draw layers, best layers and differences.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        What to draw.
+
+    Returns
+    -------
+    list of tuple of str and ReportFigure
+        Names of files and figures.
+    """
+    name = file_name(ranking.title).lower()
+    labels = ranking.labels
+    layers = ranking.of(LAYER)
+    shown = layers[layers["kind"] != PACKAGED]
+    curves = plot_layer_curves(
+        shown, ylabel=ranking.score, labels=labels, title=ranking.title
+    )
+    bars = plot_model_ranking(
+        ranking.of(BEST),
+        optimistic=ranking.of(OPTIMISTIC),
+        xlabel=ranking.score,
+        labels=labels,
+        title="Best layer of each model",
+    )
+    figures = [
+        (
+            f"{name}_layers",
+            ReportFigure(
+                figure_of(curves),
+                alt=f"{ranking.title}: {ranking.score} of every layer against depth",
+                caption="Every layer; bands are 95 % intervals. Broken lines are "
+                "networks with random weights.",
+                wide=True,
+            ),
+        ),
+        (
+            f"{name}_best",
+            ReportFigure(
+                figure_of(bars),
+                alt=f"{ranking.title}: {ranking.score} of the best layer of each model",
+                caption="Best layers, chosen on other data than those they are scored "
+                "on, with 95 % intervals.",
+                wide=True,
+            ),
+        ),
+    ]
+    if len(ranking.order) > 1:
+        matrix = plot_difference_matrix(
+            ranking.comparisons,
+            order=ranking.order,
+            label=f"Difference of {ranking.score}",
+            labels=labels,
+            alpha=ALPHA,
+            title="Row minus column",
+        )
+        figures.append(
+            (
+                f"{name}_differences",
+                ReportFigure(
+                    figure_of(matrix),
+                    alt=f"{ranking.title}: paired differences of all models",
+                    caption="Paired differences, row minus column; coloured and bold "
+                    f"at a false discovery rate below {ALPHA:g}.",
+                    wide=True,
+                ),
+            )
+        )
+    return figures
+
+
+def ranking_table(ranking: Ranking) -> ReportTable:
+    """Return one row per model, the best first.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        What to tell.
+
+    Returns
+    -------
+    ReportTable
+        Best layer, score with interval, ceiling, chance, the largest value beside, and
+        marks.
+    """
+    labels = ranking.labels
+    best = ranking.of(BEST).set_index("model").to_dict("index")
+    luck = ranking.of(OPTIMISTIC).set_index("model").to_dict("index")
+    rows = []
+    for place, model in enumerate(ranking.order, 1):
+        row, top = best[model], luck[model]
+        largest = number_text(float(top["value"]), 3)
+        rows.append(
+            {
+                "rank": place,
+                "model": labels[model],
+                "layer": row["layer"] or "–",
+                "chosen": row["chosen_share"],
+                "score": value_text(row, 3),
+                "share": row["value_over_ceiling"],
+                "p": row["p_fdr"],
+                "best": largest + (f" ({top['layer']})" if top["layer"] else ""),
+                "note": _marks(row),
+            }
+        )
+    headers = {
+        "rank": "Rank",
+        "model": "Model",
+        "layer": "Layer chosen",
+        "chosen": "in (share of choices)",
+        "score": ranking.score,
+        "share": "Share of ceiling",
+        "p": "p against chance (FDR)",
+        "best": "Largest layer (optimistic)",
+        "note": "Mark",
+    }
+    return ReportTable(
+        pd.DataFrame(rows, columns=list(headers)),
+        caption=f"{ranking.title}. {ceiling_text(ranking)}",
+        headers=headers,
+        formats={"chosen": ".2f", "share": ".2f", "p": ".3g"},
+    )
+
+
+def _marks(row: dict[Any, Any]) -> str:
+    marks = []
+    if row["untrained"]:
+        marks.append("untrained")
+    if row["kind"] == "control":
+        marks.append("baseline")
+    if row["kind"] == PACKAGED:
+        marks.append("came with the data")
+    if row["simulated"]:
+        marks.append("simulated brain")
+    return ", ".join(marks)
+
+
+def ceiling_text(ranking: Ranking) -> str:
+    """Tell the ceiling in words.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        Rows with `ceiling_low`, `ceiling_high` and `ceiling_kind`.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    best = ranking.of(BEST)
+    low, high = best["ceiling_low"].median(), best["ceiling_high"].median()
+    if not np.isfinite(low):
+        return "Ceiling: unknown (one subject without repeats, or not for all)."
+    kind = str(best["ceiling_kind"].dropna().iloc[0])
+    span = number_text(float(low), 3)
+    if high > low:
+        span += f" to {number_text(float(high), 3)}"
+    return f"Ceiling: {span} ({kind})."
+
+
+def ranking_section(ranking: Ranking, text: str, figures: list[NamedFigure]) -> Section:
+    """Return a section of a report.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        What it is about.
+    text : str
+        What a reader must know.
+    figures : list of tuple of str and ReportFigure
+        From `ranking_figures`.
+
+    Returns
+    -------
+    Section
+        Words, figures and table.
+    """
+    return Section(
+        ranking.title,
+        text,
+        figures=[item for _, item in figures],
+        tables=[ranking_table(ranking)],
+    )
+
+
+def best_lines(ranking: Ranking) -> list[str]:
+    """Tell the ranking in lines of text.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        What to tell.
+
+    Returns
+    -------
+    list of str
+        Heading with the ceiling, then one line per model.
+    """
+    labels = ranking.labels
+    best = ranking.of(BEST).set_index("model")
+    lines = [f"{ranking.title}: {ranking.score}. {ceiling_text(ranking)}"]
+    for model in ranking.order:
+        row = best.loc[model]
+        lines.append(f"  {labels[model]:<36}{value_text(row, 3):<26}{row['layer']}")
+    return lines
+
+
+def subject_text(subject: str) -> str:
+    """Return a subject as part of a heading.
+
+    Parameters
+    ----------
+    subject : str
+        As in tables.
+
+    Returns
+    -------
+    str
+        "" for the mean.
+
+    Examples
+    --------
+    >>> subject_text("mean"), subject_text("WE 190923")
+    ('', ', WE 190923')
+    """
+    return "" if subject == _SUBJECT_MEAN else f", {subject}"

@@ -1,0 +1,231 @@
+"""Parts of a run of encoding models: found again after an interruption."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurovis.adapters.projections import save_projection
+from neurovis.core.errors import DataCorruptError
+from neurovis.core.files import sha256_file, sha256_json
+from neurovis.core.provenance import code_fingerprint
+from neurovis.core.store import Store
+from neurovis.fitting.encoding_model import (
+    MODEL_FILE,
+    load_encoding_model,
+    save_encoding_model,
+)
+from tasks.encoding_data import HeldOut
+from tasks.encoding_features import file_name
+from tasks.encoding_fits import Candidate, Fit, FitSettings, fit_candidate
+from tasks.encoding_run import (
+    TASK,
+    model_folder,
+    open_matrix,
+    prediction_file,
+    save_matrix,
+)
+from tasks.encoding_scores import region_scores, score_units, unit_table
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when the same call gives other numbers."""
+
+
+def projection_file(number: int, request: str) -> str:
+    """Return the name of the file of a projection beside a model.
+
+    Parameters
+    ----------
+    number : int
+        0-based feature space.
+    request : str
+        Request for a layer.
+
+    Returns
+    -------
+    str
+        Name in the folder of the model.
+
+    Examples
+    --------
+    >>> projection_file(0, "layer4:flat")
+    'projection-0-layer4_flat.safetensors'
+    """
+    return f"projection-{number}-{file_name(request)}.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One model of one subject: computed, or found where it was left.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    candidate : Candidate
+        Features.
+    held : HeldOut
+        Splits and responses.
+    settings : FitSettings
+        How to fit.
+    responses : str
+        Content hash of the responses.
+    """
+
+    folder: Path
+    candidate: Candidate
+    held: HeldOut
+    settings: FitSettings
+    responses: str
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        return self.held.data.subject, self.candidate.model, self.candidate.layer
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.folder / "parts")
+
+    @property
+    def _file(self) -> Path:
+        return prediction_file(self.folder, *self._names)
+
+    @property
+    def _model(self) -> Path:
+        return model_folder(self.folder, *self._names)
+
+    @cached_property
+    def _parts(self) -> dict[str, Any]:
+        """All that the fit depends on."""
+        held = self.held
+        splits = [[s.name, s.train.tolist(), s.test.tolist()] for s in held.splits]
+        return {
+            "task": TASK,
+            "version": VERSION,
+            "code": code_fingerprint(),
+            "responses": self.responses,
+            "splits": sha256_json(splits),
+            "features": self.candidate.identity(held.final_train),
+            "settings": self.settings.identity(),
+        }
+
+    def fit(self, keep_model: bool) -> Fit:
+        """Fit, or find what an earlier run left.
+
+        Parameters
+        ----------
+        keep_model : bool
+            Whether the model itself is wanted.
+
+        Returns
+        -------
+        Fit
+            Its predictions are those on disk.
+
+        Raises
+        ------
+        ValueError, OSError
+            If features cannot be computed, or the folder cannot be written.
+        """
+        parts = {**self._parts, "part": "fit"}
+        key = Store.key(**parts)
+        fit = self._found(key, keep_model)
+        if fit is not None:
+            logger.info("%s is there already", self._file)
+            return fit
+        done = fit_candidate(
+            self.candidate,
+            self.held,
+            self.settings,
+            keep_model=keep_model,
+            key=key,
+        )
+        if done.kept is not None:
+            for number, layer in enumerate(done.kept.layers):
+                for request, fitted in layer.projections.items():
+                    path = self._model / projection_file(number, request)
+                    save_projection(path, fitted)
+            save_encoding_model(self._model, done.kept.model)
+        save_matrix(self._file, done.predictions)
+        digest = bytes.fromhex(sha256_file(self._file))
+        arrays = {**done.units, "sha256": np.frombuffer(digest, np.uint8)}
+        if done.shares is not None:
+            arrays["shares"] = done.shares
+        self._store.put(parts, arrays)
+        fit = self._found(key, keep_model)
+        if fit is None:
+            raise DataCorruptError(
+                f"{self._file} is not what was written just now: the disk is faulty."
+            )
+        return fit
+
+    def _found(self, key: str, keep_model: bool) -> Fit | None:
+        """Return what was left, if all of it is sound."""
+        try:
+            arrays: Any = self._store.get(key)
+            digest = bytes(arrays.pop("sha256")).hex()
+            if not self._file.is_file() or sha256_file(self._file) != digest:
+                return None
+            if keep_model:
+                if not (self._model / MODEL_FILE).is_file():
+                    return None
+                if load_encoding_model(self._model).training["key"] != key:
+                    return None
+            shares = arrays.pop("shares", None)
+            return Fit(open_matrix(self._file), arrays, shares, None)
+        except KeyError:
+            return None
+        except DataCorruptError as error:
+            logger.warning("computing again: %s", error)
+            return None
+
+    def score(
+        self, fit: Fit, n_permutations: int, n_bootstrap: int, seed: int
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Score, or find the scores of an earlier run.
+
+        Parameters
+        ----------
+        fit : Fit
+            From `fit`.
+        n_permutations, n_bootstrap, seed : int
+            As `tasks.encoding_scores.score_units`.
+
+        Returns
+        -------
+        units : DataFrame
+            From `tasks.encoding_scores.unit_table`.
+        regions : DataFrame
+            From `tasks.encoding_scores.region_scores`.
+        """
+        draws = {"permutations": n_permutations, "samples": n_bootstrap, "seed": seed}
+        parts = {**self._parts, **draws}
+        held = self.held
+        memory: list[Any] = []
+
+        def compute() -> Any:
+            if not memory:
+                scores = score_units(
+                    held.measured,
+                    fit.predictions,
+                    held.groups,
+                    n_permutations=n_permutations,
+                    n_bootstrap=n_bootstrap,
+                    seed=seed,
+                )
+                memory.extend((scores, unit_table(held, scores, fit.units)))
+            return memory
+
+        units = self._store.get_or_compute(
+            {**parts, "part": "units"}, lambda: compute()[1]
+        )
+        regions = self._store.get_or_compute(
+            {**parts, "part": "regions"}, lambda: region_scores(held, *compute())
+        )
+        return units, regions
