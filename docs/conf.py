@@ -81,6 +81,8 @@ COMMANDS = (
     "run free-viewing",
     "run object-search",
     "fit oat",
+    "fit encoding",
+    "predict",
     "report",
     "demo",
     "data list",

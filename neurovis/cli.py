@@ -12,7 +12,7 @@ import typer
 from neurovis import __version__
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
-from neurovis.cli_run import Rendering, finish, run_app, say, split_names
+from neurovis.cli_run import Device, Rendering, finish, run_app, say, split_names
 
 app = typer.Typer(
     help="Models as observers: human vision experiments, encoding models, stimuli.",
@@ -261,6 +261,38 @@ def report(
 ) -> None:
     """Write the report of a finished run again."""
     finish(results)
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        Path, typer.Option(help="Folder of one model, below `models` of a fit.")
+    ],
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures, with sub-folders.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="algonauts:PATH: the test pictures, and a submission."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for predictions.")] = Path(
+        "results/predict"
+    ),
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the network, if they were moved.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep features here [in the folder].")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Predict responses to pictures by a fitted encoding model."""
+    from tasks.encoding_predict import predict_encoding
+
+    predicted = predict_encoding(
+        model, pictures, out, data=data, weights=weights, store=store, device=device
+    )
+    say(f"{len(predicted)} pictures, {predicted.shape[1]} units: predictions in {out}")
 
 
 @app.command()

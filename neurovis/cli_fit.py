@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from neurovis.cli_run import Appearance, Device, TargetPosition, say, split_names
+from neurovis.cli_run import (
+    Appearance,
+    Device,
+    TargetPosition,
+    finish,
+    say,
+    split_names,
+)
 
 fit_app = typer.Typer(
     help="Train a model and keep it.", no_args_is_help=True, rich_markup_mode=None
@@ -18,6 +25,37 @@ class Size(StrEnum):
 
     small = "small"
     published = "published"
+
+
+class Method(StrEnum):
+    """How encoding models are fitted."""
+
+    ridge = "ridge"
+    fractional = "fractional"
+    banded = "banded"
+
+
+class Search(StrEnum):
+    """Which penalties are compared."""
+
+    window = "window"
+    full = "full"
+
+
+class Projection(StrEnum):
+    """How layers with many features are made smaller."""
+
+    pca = "pca"
+    sparse = "sparse"
+
+
+class Resize(StrEnum):
+    """How pictures come to the size of a network's input."""
+
+    crop = "crop"
+    squash = "squash"
+    pad = "pad"
+    none = "none"
 
 
 class Precision(StrEnum):
@@ -92,3 +130,132 @@ def fit_oat(
     n = sum(p.numel() for p in observer.network.parameters())
     say(f"{n} parameters, told of the target: {observer.knows}")
     say(f"weights {out / WEIGHTS_FILE}, curves {out / 'curves.png'}")
+
+
+@fit_app.command("encoding")
+def fit_encoding(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="NAME:PATH: nsd, algonauts, v4-images, objects-fmri or responses."
+        ),
+    ],
+    features: Annotated[
+        list[str],
+        typer.Option(
+            help="NETWORK[@WEIGHTS][:LAYER,LAYER...], such as "
+            "timm:resnet50:layer3:gap,layer4:gap; given:NAME; file:PATH. Repeatable."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, models, maps, report.")
+    ] = Path("results/fit-encoding"),
+    method: Annotated[
+        Method, typer.Option(help="banded: one model of all layers together.")
+    ] = Method.ridge,
+    subject: Annotated[
+        str | None, typer.Option(help="Subjects, separated by commas [all].")
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="Regions, separated by commas [all units].")
+    ] = None,
+    min_ncsnr: Annotated[
+        float | None, typer.Option(help="Leave out units below this ncsnr (nsd).")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Space of nsd: func1pt8mm, fsaverage, ...")
+    ] = None,
+    preparation: Annotated[
+        str | None, typer.Option(help="Preparation of nsd: b1, b2, b3.")
+    ] = None,
+    test: Annotated[
+        str,
+        typer.Option(
+            help="Held out: shared, shared-515, every-5, folds-5, leave-one-out; auto "
+            "is what the data come with."
+        ),
+    ] = "auto",
+    alphas: Annotated[
+        str | None,
+        typer.Option(help="Penalties, separated by commas [p/1000 to 10000 p]."),
+    ] = None,
+    cv: Annotated[
+        str, typer.Option(help="Folds within the training pictures, loo or gcv.")
+    ] = "5",
+    search: Annotated[
+        Search, typer.Option(help="Near the likely penalty, or all of them.")
+    ] = Search.window,
+    weightings: Annotated[
+        int, typer.Option(help="Weightings of feature spaces to try (banded).")
+    ] = 50,
+    components: Annotated[
+        int | None, typer.Option(help="Project layers with more features to so many.")
+    ] = None,
+    projection: Annotated[
+        Projection, typer.Option(help="Components of training pictures, or random.")
+    ] = Projection.pca,
+    resize: Annotated[
+        Resize | None, typer.Option(help="Pictures to input [the network's own rule].")
+    ] = None,
+    models: Annotated[bool, typer.Option(help="Keep the fitted weights.")] = True,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Keep features and prepared responses here, for other fits."),
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(help="Memory for preparing responses, in GiB [4].")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of pictures, for chance.")
+    ] = 1000,
+    bootstrap: Annotated[
+        int, typer.Option(help="Samples of pictures, for limits.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Predict responses of voxels or neurons from features of pictures."""
+    from tasks.encoding import fit_encoding as fit
+    from tasks.feature_specs import parse_features
+
+    wishes = {"space": space, "preparation": preparation, "memory_gib": memory_gib}
+    fit(
+        data,
+        [
+            parse_features(text, resize=resize.value if resize else None)
+            for text in features
+        ],
+        out,
+        method=method.value,
+        subjects=None if subject is None else _subjects(subject),
+        regions=None if roi is None else split_names(roi),
+        min_ncsnr=min_ncsnr,
+        test=test,
+        alphas=None if alphas is None else _floats("alphas", alphas),
+        cv=int(cv) if cv.isdecimal() else cv,
+        search=search.value,
+        n_iter=weightings,
+        n_components=components,
+        projection=projection.value,
+        keep_models=models,
+        store=store,
+        n_permutations=permutations,
+        n_bootstrap=bootstrap,
+        seed=seed,
+        device=device,
+        **{name: value for name, value in wishes.items() if value is not None},
+    )
+    finish(out)
+
+
+def _subjects(text: str) -> list[str | int]:
+    return [int(name) if name.isdecimal() else name for name in split_names(text)]
+
+
+def _floats(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in split_names(text)]
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must be numbers separated by commas; got {text!r}."
+        ) from None

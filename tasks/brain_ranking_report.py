@@ -275,9 +275,7 @@ def _share_table(share: Ranking) -> ReportTable:
             "Share": value_text(row, 3),
             "Units": int(row["n_units"]),
         }
-        for row in share.of(BEST)
-        .sort_values("value", ascending=False)
-        .to_dict("records")
+        for row in best.to_dict("records")
     ]
     return ReportTable(
         pd.DataFrame(rows, columns=["Model", "Share", "Units"]),

@@ -84,8 +84,9 @@ def fit_encoding(
         the data come with. Of several splits ("folds-N") scores are averaged; with
         "leave-one-out" predictions are pooled.
     alphas : sequence of float, optional
-        Penalties for standardised features ("ridge", "banded"); by default 15 from
-        p / 1000 to 10,000 p, with p the number of features.
+        Penalties ("ridge", "banded"), next to sums of squared errors; by default 15
+        from p / 1000 to 10,000 p, with p the sum of the variances of all features:
+        their number, if they are standardised.
     cv : int, "loo" or "gcv"
         How penalties are compared within the training rows; a number of folds of
         stimuli for "fractional".
@@ -94,7 +95,8 @@ def fit_encoding(
     n_iter : int, default 50
         Weightings of feature spaces that are tried ("banded").
     n_components : int, optional
-        Layers with more features are projected to so many.
+        Layers with more features are projected to so many. Components keep their
+        variances: a model with any is not standardised.
     projection : {"pca", "sparse"}
         Principal components of training pictures, or a random projection.
     keep_models : bool, default True

@@ -105,8 +105,8 @@ class Layer:
         """
         return [RowView(part, self.codes[which]) for part in self.parts]
 
-    def means(self, which: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Average features over rows.
+    def moments(self, which: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return means and variances of features over rows.
 
         Parameters
         ----------
@@ -115,15 +115,15 @@ class Layer:
 
         Returns
         -------
-        ndarray of float64, shape (n_features,)
-            Means.
+        ndarray of float64, shape (2, n_features)
+            Means and (population) variances.
         """
-        found = [
-            view[:, start : start + _FEATURES_AT_ONCE].mean(axis=0, dtype=np.float64)
-            for view in self.rows(which)
-            for start in range(0, view.shape[1], _FEATURES_AT_ONCE)
-        ]
-        return np.concatenate(found)
+        found = []
+        for view in self.rows(which):
+            for start in range(0, view.shape[1], _FEATURES_AT_ONCE):
+                block = view[:, start : start + _FEATURES_AT_ONCE].astype(np.float64)
+                found.append(np.stack([block.mean(axis=0), block.var(axis=0)]))
+        return np.concatenate(found, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

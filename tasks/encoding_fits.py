@@ -20,7 +20,7 @@ from tasks.encoding_features import FeatureSource, Layer, RowView
 METHODS = ("ridge", "fractional", "banded")
 # Memory for targets: fixed, so that rounding does not depend on what is free.
 _TARGET_BYTES = 2**30
-# Penalties as multiples of the number of features, which are standardised.
+# Penalties as multiples of the variance of all features together.
 _RELATIVE_ALPHAS = tuple(10.0 ** (k / 2) for k in range(-6, 9))
 LICENCE = (
     "These weights were fitted to the responses named under `training` and to features "
@@ -202,13 +202,13 @@ def make_candidates(sources: Sequence[FeatureSource], method: str) -> list[Candi
     return [Candidate(" + ".join(titles), "all layers", tuple(members))]
 
 
-def default_alphas(n_features: int) -> tuple[float, ...]:
-    """Return penalties from p / 1000 to 10,000 p for p features, two per decade.
+def default_alphas(total_variance: float) -> tuple[float, ...]:
+    """Return penalties from a thousandth to 10,000 times a variance, two per decade.
 
     Parameters
     ----------
-    n_features : int
-        Number of (standardised) features.
+    total_variance : float
+        Sum of the variances of all features: their number, if standardised.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def default_alphas(n_features: int) -> tuple[float, ...]:
     >>> round(alphas[0], 6), round(alphas[-1])
     (0.1, 1000000)
     """
-    return tuple(n_features * alpha for alpha in _RELATIVE_ALPHAS)
+    return tuple(total_variance * alpha for alpha in _RELATIVE_ALPHAS)
 
 
 def fit_candidate(
@@ -311,16 +311,21 @@ def _fit(
     settings: FitSettings,
 ) -> Any:
     """Return a fitted estimator."""
+    # Components keep their variances: small ones are mostly noise.
+    standardize = not any(layer.projections for layer in layers)
     common: dict[str, Any] = {
         "cv": settings.cv,
-        "standardize": True,
+        "standardize": standardize,
         "device": settings.device,
         "n_targets_batch": max(1, _TARGET_BYTES // (32 * len(train))),
         "nan": "omit",
     }
     alphas = settings.alphas
-    if alphas is None:
+    if alphas is None and standardize:
         alphas = default_alphas(sum(layer.n_features for layer in layers))
+    elif alphas is None:
+        total = sum(layer.moments(train)[1].sum() for layer in layers)
+        alphas = default_alphas(float(total) or 1.0)
     estimator: Any
     if settings.method == "fractional":
         estimator = FractionalRidgeCV(**common)
@@ -374,7 +379,7 @@ def _keep(
     for name, layer in zip(candidate.spaces, layers, strict=True):
         coef = weights[name] if isinstance(weights, dict) else weights
         spaces.append(
-            FeatureSpace(name, np.asarray(coef, np.float32), layer.means(train))
+            FeatureSpace(name, np.asarray(coef, np.float32), layer.moments(train)[0])
         )
     notes = [*candidate.notes, *held.data_notes]
     if len(held.splits) > 1:

@@ -204,12 +204,14 @@ def unit_table(
     Returns
     -------
     DataFrame
-        `unit_id`, labels of regions, `r`, `r2`, `ceiling`, `ceiling_kind`,
-        `r2_noise_normalised`, the columns of `chosen`, `p`, `p_fdr`, `n_train`,
-        `n_test`.
+        `unit_id`, labels of regions, `ncsnr` where it is known, `r`, `r2`, `ceiling`,
+        `ceiling_kind`, `r2_noise_normalised`, the columns of `chosen`, `p`, `p_fdr`,
+        `n_train`, `n_test`.
     """
     responses = held.data.responses
-    table = responses.units[["unit_id", *responses.families]].reset_index(drop=True)
+    columns = ["unit_id", *responses.families]
+    columns += ["ncsnr"] if "ncsnr" in responses.units else []
+    table = responses.units[columns].reset_index(drop=True)
     return table.assign(
         r=scores.r,
         r2=scores.r2,

@@ -161,7 +161,7 @@ class Preprocessing:
         rows = x.flatten(2) - _by_row(rule.mean, width, x.device)
         if set(rule.std) != {1.0}:
             rows = rows.div_(_by_row(rule.std, width, x.device))
-        return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+        return rows.reshape(x.shape).permute(0, 3, 1, 2)
 
 
 def to_format(mean: Sequence[float], std: Sequence[float]) -> InputFormat:

@@ -225,21 +225,21 @@ def only_tensor(output: Any) -> Tensor | None:
 
 
 def _describe(
-    path: str, call: int, two: Any, three: Any, layout: InputLayout
+    path: str, call: int, one: Any, two: Any, layout: InputLayout
 ) -> Activation | str:
-    """Read the axes of an output from passes of two and of three pictures."""
-    if two is None or three is None:
+    """Read the axes of an output from passes of one and of two pictures."""
+    if one is None or two is None:
         return "gives several tensors, or none; ask for a module inside it or around it"
-    if len(two) != len(three):
+    if len(one) != len(two):
         return "gives outputs of another kind for other numbers of pictures"
-    axes = [i for i in range(len(two)) if two[i] != three[i]]
-    if len(axes) != 1 or (two[axes[0]], three[axes[0]]) != (2, 3) or axes[0] > 1:
+    axes = [i for i in range(len(one)) if one[i] != two[i]]
+    if len(axes) != 1 or (one[axes[0]], two[axes[0]]) != (1, 2) or axes[0] > 1:
         return (
             "has no axis of pictures in its output (windows or heads may be merged "
             "with it); ask for a module around it"
         )
     axis = axes[0]
-    shape = tuple(n for i, n in enumerate(two) if i != axis)
+    shape = tuple(n for i, n in enumerate(one) if i != axis)
     if len(shape) == 1:
         return Activation(path, call, axis, shape, "vector")
     if len(shape) == 2:
@@ -320,7 +320,7 @@ def find_activations(
 
         return hook
 
-    for n_images in (2, 3):
+    for n_images in (1, 2):
         seen: dict[str, list[tuple[int, ...] | None]] = {path: [] for path in chosen}
         with ExitStack() as hooks:
             for path, child in chosen.items():
@@ -331,7 +331,7 @@ def find_activations(
     for path in chosen:
         pairs = zip(found[0][path], found[1][path], strict=False)
         activations[path] = [
-            _describe(path, call, two, three, layout)
-            for call, (two, three) in enumerate(pairs, 1)
+            _describe(path, call, one, two, layout)
+            for call, (one, two) in enumerate(pairs, 1)
         ]
     return activations

@@ -136,8 +136,10 @@ class FeatureWriter:
     >>> root = Path(tempfile.mkdtemp())
     >>> with FeatureWriter(root, {"layer": "conv1"}, 3, 2) as writer:
     ...     writer.append(np.ones((3, 2), np.float32))
-    ...     writer.finish()
-    >>> read_features(root, writer.key).sum()
+    ...     matrix = writer.finish()
+    >>> read_features(root, writer.key).sum() == matrix.sum()
+    np.True_
+    >>> matrix.sum()
     np.float32(6.0)
     """
 

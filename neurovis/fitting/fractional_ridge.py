@@ -53,11 +53,13 @@ class FractionalRidge(FractionalBase):
     fit_intercept : bool, default True
         Fit a constant that is not penalised. Without it, neither features nor targets
         are centred.
-    standardize, device, n_targets_batch, nan : optional
+    standardize, device : optional
         As `neurovis.fitting.ridge.RidgeCV`.
     dtype : {None, "float32", "float64"}
         Precision of products with targets; None takes float32 if X and Y have it.
         Features are decomposed in float64.
+    n_targets_batch, nan : optional
+        As `neurovis.fitting.ridge.RidgeCV`.
 
     Attributes
     ----------
@@ -154,11 +156,12 @@ class FractionalRidgeCV(FractionalBase):
     cv : int or explicit folds, default 5
         Number of consecutive folds (of groups, where `fit` gets them), or what
         `neurovis.fitting.ridge_folds.make_folds` takes.
-    fit_intercept, scoring, standardize, device, n_targets_batch, nan, group_leakage : \
-optional
+    fit_intercept, scoring, standardize, device : optional
         As `neurovis.fitting.ridge.RidgeCV`.
     dtype : {None, "float32", "float64"}
         As `FractionalRidge`.
+    n_targets_batch, nan, group_leakage : optional
+        As `neurovis.fitting.ridge.RidgeCV`.
 
     Attributes
     ----------

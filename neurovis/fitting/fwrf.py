@@ -329,14 +329,20 @@ class FwRF(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[mis
     def _keep(self, alphas: Tensor, chosen: Chosen, fitted: Fitted) -> None:
         n_targets, at = len(self._constant), self._fitted
         nan = torch.nan
-        self._losses = torch.full((n_targets,), nan, dtype=torch.float64)
-        self._alphas = self._losses.clone()
-        self._candidate = torch.full((n_targets,), -1)
         is_found = chosen.candidate >= 0
+        losses = torch.full((n_targets,), nan, dtype=torch.float64)
+        picked = losses.clone()
+        losses[at] = chosen.loss.masked_fill(~is_found, nan)
+        picked[at] = alphas[chosen.alpha].masked_fill(~is_found, nan)
+        self._candidate = torch.full((n_targets,), -1)
         self._candidate[at] = chosen.candidate
-        self._losses[at] = chosen.loss.masked_fill(~is_found, nan)
-        picked = alphas[chosen.alpha.clamp(min=0)]
-        self._alphas[at] = picked.masked_fill(~is_found, nan)
+        there = self._candidate >= 0
+        pools = torch.from_numpy(self._candidates.astype(np.float64))[self._candidate]
+        self.pools_ = self._give(pools.masked_fill(~there[:, None], nan), 0)
+        self.candidate_ = self._give(self._rows[self._candidate].where(there, -1))
+        self.alphas_, self.losses_ = self._give(picked), self._give(losses)
+        self.n_at_smallest_ = int((picked == alphas.min()).sum())
+        self.n_at_largest_ = int((picked == alphas.max()).sum())
         n_columns = self.n_features_in_ + 1
         weights = torch.zeros(n_targets, n_columns, dtype=fitted.weights.dtype)
         # Undefined targets stay undefined; constant ones are their value.
@@ -346,9 +352,6 @@ class FwRF(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[mis
         if fitted.weights.shape[1] < n_columns:
             weights[at, -1] = 0
         self._model = replace(fitted, weights=weights)
-        found = self._alphas[~self._alphas.isnan()]
-        self.n_at_smallest_ = int((found == alphas.min()).sum())
-        self.n_at_largest_ = int((found == alphas.max()).sum())
         n_undefined = int(weights[:, 0].isnan().sum())
         if n_undefined:
             logger.warning("%d targets are omitted: NaN or infinite", n_undefined)
@@ -367,59 +370,41 @@ class FwRF(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[mis
 
     def _give(self, values: Tensor, axis: int = -1) -> Any:
         """Return values as the kind that `fit` got."""
-        check_is_fitted(self)
         if self._is_single:
             values = values.select(axis, 0)
         return values if self._is_tensor else values.numpy()[()]
 
     @property
-    def candidate_(self) -> Any:
-        """Rows of the chosen pools in `candidates`."""
-        there = self._candidate >= 0
-        return self._give(self._rows[self._candidate.clamp(min=0)].where(there, -1))
-
-    @property
-    def pools_(self) -> Any:
-        """The chosen pools: x, y, sigma."""
-        table = torch.from_numpy(self._candidates.astype(np.float64))
-        pools = table[self._candidate.clamp(min=0)]
-        return self._give(pools.masked_fill(self._candidate[:, None] < 0, torch.nan), 0)
-
-    @property
-    def alphas_(self) -> Any:
-        """The chosen penalties."""
-        return self._give(self._alphas)
-
-    @property
-    def losses_(self) -> Any:
-        """Sums of squared errors over held-out rows."""
-        return self._give(self._losses)
-
-    @property
     def coef_(self) -> Any:
         """Weights of pooled features."""
+        check_is_fitted(self)
         return self._give(self._model.weights[:, :-1].T)
 
     @property
     def intercept_(self) -> Any:
         """Constants."""
+        check_is_fitted(self)
         return self._give(self._model.weights[:, -1])
 
     @property
     def feature_mean_(self) -> Any:
         """What is subtracted from pooled features."""
+        check_is_fitted(self)
         return self._give(self._of_targets(self._model.mean))
 
     @property
     def feature_scale_(self) -> Any:
         """What pooled features are divided by."""
+        check_is_fitted(self)
         return self._give(self._of_targets(self._model.scale))
 
     def _of_targets(self, table: Tensor) -> Tensor:
         """Gather what belongs to the pools of targets; NaN where there is none."""
-        at = torch.searchsorted(self._model.candidates, self._candidate.clamp(min=0))
-        values = table[at.clamp(max=len(table) - 1)]
-        return values.masked_fill(self._candidate[:, None] < 0, torch.nan).T
+        there = self._candidate >= 0
+        values = torch.full((len(there), self.n_features_in_), torch.nan).double()
+        at = torch.searchsorted(self._model.candidates, self._candidate[there])
+        values[there] = table[at]
+        return values.T
 
     def predict(self, maps: Any) -> Any:
         """Predict responses.

@@ -243,7 +243,15 @@ def chunks(n_targets: int, like: Tensor) -> Iterator[slice]:
 
 
 class LeaveOneOut:
-    """Errors of each row when it alone is left out: ``(R y)_i / R_ii``."""
+    """Errors of each row when it alone is left out: ``(R y)_i / R_ii``.
+
+    Parameters
+    ----------
+    targets : DualTargets
+        A batch of targets.
+    alpha : float
+        Penalty.
+    """
 
     def __init__(self, targets: DualTargets, alpha: float) -> None:
         self.targets, self.alpha = targets, alpha
@@ -286,7 +294,17 @@ class LeaveOneOut:
 
 
 class Rotated:
-    """Errors of each fold from the residuals of all rows; for few targets."""
+    """Errors of each fold from the residuals of all rows; for few targets.
+
+    Parameters
+    ----------
+    targets : DualTargets
+        A batch of targets.
+    alpha : float
+        Penalty.
+    folds : list of slice
+        Held-out rows of each fold.
+    """
 
     def __init__(self, targets: DualTargets, alpha: float, folds: list[slice]) -> None:
         self.targets, self.alpha, self.folds = targets, alpha, folds
@@ -340,6 +358,15 @@ class Blocks:
 
     ``inv(R_ff) (R y)_f = y_f + inv(R_ff) R_ft y_t``, t the training rows: a product
     that is shorter by the held-out rows and needs no rotated targets.
+
+    Parameters
+    ----------
+    targets : DualTargets
+        A batch of targets.
+    alpha : float
+        Penalty.
+    folds : list of slice
+        Held-out rows of each fold.
     """
 
     def __init__(self, targets: DualTargets, alpha: float, folds: list[slice]) -> None:

@@ -239,7 +239,17 @@ class PrimalTargets:
 
 
 class PrimalFolds:
-    """Predictions of each fold from the decomposed covariance of its training rows."""
+    """Predictions of each fold from the decomposed covariance of its training rows.
+
+    Parameters
+    ----------
+    targets : PrimalTargets
+        A batch of targets.
+    alpha : float
+        Penalty.
+    parts : tuple of TrainingPart
+        One per fold.
+    """
 
     def __init__(
         self, targets: PrimalTargets, alpha: float, parts: tuple[TrainingPart, ...]
@@ -287,7 +297,15 @@ class PrimalFolds:
 
 
 class PrimalLeaveOneOut:
-    """Errors of each row when it alone is left out: ``(R y)_i / R_ii``."""
+    """Errors of each row when it alone is left out: ``(R y)_i / R_ii``.
+
+    Parameters
+    ----------
+    targets : PrimalTargets
+        A batch of targets.
+    alpha : float
+        Penalty.
+    """
 
     def __init__(self, targets: PrimalTargets, alpha: float) -> None:
         self.targets = targets

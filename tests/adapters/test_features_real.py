@@ -133,6 +133,7 @@ def test_torchvisions_network_with_the_same_weights_has_the_same_layers(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "layers"),
     [("squeezenet1_0", ["fire5", "fire9"]), ("darknet_tiny", ["conv10", "conv15"])],
@@ -226,6 +227,7 @@ def ridge(train, responses, test, penalty):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_fire5_predicts_neurons_as_well_as_published(data_folder, folder):
     data = load_v4_images(data_folder / "v4_images", "210325")
     published = json.loads(

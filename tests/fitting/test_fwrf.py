@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from scipy.integrate import dblquad
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from neurovis.core.rng import generator
 from neurovis.fitting.fwrf import ALPHAS, FwRF, candidate_grid, gaussian_pools
@@ -489,6 +490,7 @@ def test_undefined_and_constant_targets_have_no_pool(caplog):
     assert "1 targets are constant" in caplog.text
     alone = clone(model).fit(maps, y[:, [2]])
     assert alone.candidate_.tolist() == [-1]
+    assert np.isnan(alone.feature_scale_).all()
     assert (alone.predict(maps) == 3).all()
     with pytest.raises(ValueError, match="1 of 4 targets"):
         clone(model).set_params(nan="raise").fit(maps, y)
@@ -558,6 +560,14 @@ def test_wrong_shapes_are_refused():
     model.fit(maps, y)
     with pytest.raises(ValueError, match="has 3 maps, but the model was fitted to 5"):
         model.predict(maps[:1])
+
+
+def test_what_is_learnt_is_not_there_before():
+    for name in ("coef_", "intercept_", "feature_mean_", "feature_scale_"):
+        with pytest.raises(NotFittedError):
+            getattr(FwRF(POOLS), name)
+    with pytest.raises(NotFittedError):
+        FwRF(POOLS).predict(make_maps(5))
 
 
 def test_groups_on_both_sides_of_the_holdout_are_refused():

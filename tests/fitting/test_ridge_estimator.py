@@ -218,15 +218,15 @@ def test_float32_takes_a_float64_decomposition_for_small_alphas(solver):
 )
 def test_float32_predictions_are_near_those_of_float64(solver, ratio, tolerance):
     rng = generator(0, "precision")
-    X = rng.standard_normal((350, 600)) * np.arange(1, 601) ** -0.5
-    Y = X @ rng.standard_normal((600, 300)) + rng.standard_normal((350, 300))
-    alpha = ratio * np.linalg.eigvalsh(X[:300] @ X[:300].T)[-1]
+    X = rng.standard_normal((250, 300)) * np.arange(1, 301) ** -0.5
+    Y = X @ rng.standard_normal((300, 200)) + rng.standard_normal((250, 200))
+    alpha = ratio * np.linalg.eigvalsh(X[:200] @ X[:200].T)[-1]
     for cv in (5, "loo", "gcv"):  # coefficients from errors, or by a refit
         options = {"cv": cv, "solver": solver, "fit_intercept": False, "device": "cpu"}
         found, expected = (
             RidgeCV([alpha], **options)
-            .fit(X[:300].astype(dtype), Y[:300].astype(dtype))
-            .predict(X[300:].astype(dtype))
+            .fit(X[:200].astype(dtype), Y[:200].astype(dtype))
+            .predict(X[200:].astype(dtype))
             for dtype in ("f4", "f8")
         )
         distance = np.linalg.norm(found - expected, axis=0)

@@ -226,7 +226,8 @@ def check_fwrf(path):
         size = int(name.removeprefix("pool_"))
         _single(gaussian_pools(size, pools), content.pop(name), name)
     data, voxels = content.pop("data"), content.pop("voxels")
-    halves = data[:, 3:].reshape(len(data), 2, 6, 2, 6, 2).mean((3, 5))
+    side = data.shape[-1] // 2
+    halves = data[:, 3:].reshape(len(data), -1, side, 2, side, 2).mean((3, 5))
     candidates = content.pop("candidates")
     lambdas = content.pop("lambdas").astype(np.float64)
     options = {"holdout": int(content.pop("holdout_size")), "device": "cpu"}

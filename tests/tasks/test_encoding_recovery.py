@@ -7,11 +7,12 @@ from analysis.metrics import noise_normalised
 from data_loaders.synthetic import n_pictures, simulate_nsd
 from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.features import extract_features
-from neurovis.core.files import read_table
+from neurovis.core.files import read_json, read_table
 from stimuli.category_pictures import make_category_pictures
 from tasks.encoding import fit_encoding
 from tasks.feature_specs import parse_features
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NETWORK = "squeezenet1_0@seeded:0"
 TRUTH = {
     "prf-visualrois:V1": "conv1:gap",
@@ -55,7 +56,6 @@ def run(tmp_path_factory):
     return folder / "fit"
 
 
-@pytest.mark.slow
 def test_each_region_is_assigned_the_layer_that_it_was_made_of(run):
     layers = read_table(run / "layers.parquet")
     units = read_table(run / "units.parquet")
@@ -73,7 +73,6 @@ def test_each_region_is_assigned_the_layer_that_it_was_made_of(run):
     assert chosen["hV4"] == "fire5:gap"
 
 
-@pytest.mark.slow
 def test_the_true_layer_explains_nearly_all_that_can_be_and_no_more(run):
     units = read_table(run / "units.parquet")
     shares = {}
@@ -84,7 +83,7 @@ def test_the_true_layer_explains_nearly_all_that_can_be_and_no_more(run):
         names = {"V1": ["V1v", "V1d"], "V2": ["V2v", "V2d"]}.get(label, [label])
         rows = units[units[family].isin(names) & (units["layer"] == truth)]
         assert (rows["ceiling_kind"] == "ncsnr").all()
-        good = rows[rows["ncsnr"] > 0.3]
+        good = rows[rows["ceiling"] > 0.2]
         assert len(good) > 5
         shares[label] = float((good["r"] ** 2).sum() / good["ceiling"].sum())
         # Errors of r and of the ceiling of a unit, at 200 test pictures.
@@ -93,16 +92,9 @@ def test_the_true_layer_explains_nearly_all_that_can_be_and_no_more(run):
     assert all(0.8 < share < 1.05 for share in shares.values()), shares
 
 
-@pytest.mark.slow
 def test_untrained_and_simulated_parts_are_said_to_be_so(run):
     units = read_table(run / "units.parquet")
     assert units["untrained"].all()
-    notes = " ".join(read_notes(run))
+    notes = " ".join(read_json(run / "provenance.json")["notes"])
     assert "untrained" in notes
     assert "imulated" in notes
-
-
-def read_notes(folder):
-    from neurovis.core.files import read_json
-
-    return read_json(folder / "provenance.json")["notes"]
