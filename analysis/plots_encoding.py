@@ -132,7 +132,7 @@ def plot_layer_scores(
         errors = interval_bars(own) if len(subjects) == 1 else None
         entries[text] = ax.errorbar(
             [place[str(layer)] for layer in mean.index],
-            mean,
+            mean.to_numpy(),
             yerr=errors,
             color=colour,
             marker=MARKERS[i % len(MARKERS)],

@@ -25,7 +25,7 @@ from tasks.brain_ranking_tables import (
 )
 from tasks.brain_sources import UNIT_SOURCES, split_source
 from tasks.encoding import fit_encoding
-from tasks.encoding_features import file_name
+from tasks.encoding_layers import file_name
 from tasks.encoding_run import load_encoding
 from tasks.feature_specs import FeatureSpec, split_layer
 from tasks.rsa import feature_specs, run_rsa

@@ -14,7 +14,7 @@ from analysis.plots_ranking import (
     plot_model_ranking,
 )
 from analysis.report import ReportFigure, ReportTable, Section
-from tasks.encoding_features import file_name
+from tasks.encoding_layers import file_name
 from tasks.report_parts import NamedFigure, figure_of, value_text
 from tasks.rsa_scores import BEST, LAYER, OPTIMISTIC, PACKAGED
 

@@ -21,8 +21,9 @@ from neurovis.core.provenance import collect
 from neurovis.core.types import Score
 from tasks.brain_sources import BrainData, fingerprint_responses, split_source
 from tasks.encoding_data import HeldOut, hold_out, load_brains
-from tasks.encoding_features import file_name, plan_features
+from tasks.encoding_features import plan_features
 from tasks.encoding_fits import METHODS, FitSettings, make_candidates
+from tasks.encoding_layers import file_name
 from tasks.encoding_maps import write_maps
 from tasks.encoding_parts import Part
 from tasks.encoding_run import TASK, save_matrix, subject_folder

@@ -15,7 +15,8 @@ from neurovis.fitting.encoding_model import EncodingModel, FeatureSpace
 from neurovis.fitting.fractional_ridge import FractionalRidgeCV
 from neurovis.fitting.ridge import RidgeCV
 from tasks.encoding_data import HeldOut
-from tasks.encoding_features import FeatureSource, Layer, RowView
+from tasks.encoding_features import FeatureSource
+from tasks.encoding_layers import Layer, RowView
 
 METHODS = ("ridge", "fractional", "banded")
 # Memory for targets: fixed, so that rounding does not depend on what is free.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from neurovis.core.brain_space import VolumeSpace
 from neurovis.core.files import write_bytes
 from tasks.brain_sources import BrainData
-from tasks.encoding_features import file_name
 from tasks.encoding_fits import Candidate
+from tasks.encoding_layers import file_name
 
 MAPPED = ("r", "r2_noise_normalised")
 """Columns of the table of units that become maps."""

@@ -20,8 +20,8 @@ from neurovis.fitting.encoding_model import (
     save_encoding_model,
 )
 from tasks.encoding_data import HeldOut
-from tasks.encoding_features import file_name
 from tasks.encoding_fits import Candidate, Fit, FitSettings, fit_candidate
+from tasks.encoding_layers import file_name
 from tasks.encoding_run import (
     TASK,
     model_folder,

@@ -1,5 +1,6 @@
 """The report of a fit of encoding models: layers, regions, maps, penalties."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from analysis.surface_mesh import to_fsaverage5
 from analysis.surface_page import write_cortex_html
 from neurovis.core.brain_space import HEMISPHERES, SurfaceSpace
 from neurovis.core.files import check_writable_folder
-from tasks.encoding_features import file_name
+from tasks.encoding_layers import file_name
 from tasks.encoding_run import EncodingRun, load_encoding
 from tasks.encoding_scores import BASELINE, HELD_OUT, PERMUTED, WHOLE
 from tasks.report_parts import (
@@ -383,8 +384,7 @@ def _map_figures(run: EncodingRun) -> list[NamedFigure]:
         }
         volume, left = home / f"{stem}.nii.gz", home / f"lh.{stem}.mgh"
         if volume.is_file():
-            image: Any = nib.load(volume)
-            figure = _volume_figure(image, words)
+            figure = _volume_figure(volume, words)
         elif left.is_file():
             maps = {h: _read_mgh(home / f"{h}.{stem}.mgh") for h in HEMISPHERES}
             figure = _cortex_figure(maps, words, home / f"{stem}.html")
@@ -403,7 +403,9 @@ def _map_figures(run: EncodingRun) -> list[NamedFigure]:
     return found
 
 
-def _volume_figure(image: Any, words: dict[str, Any]) -> Any:
+def _volume_figure(path: Path, words: dict[str, Any]) -> Any:
+    # From bytes, so that no file stays open.
+    image: Any = nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
     values = np.asarray(image.dataobj, np.float64)
     if not np.isfinite(values).any():
         return None
@@ -417,7 +419,7 @@ def _range(values: NDArray[np.float64], words: dict[str, Any]) -> dict[str, Any]
 
 
 def _read_mgh(path: Path) -> NDArray[np.float64]:
-    image: Any = nib.load(path)
+    image: Any = nib.MGHImage.from_bytes(path.read_bytes())
     return np.asarray(image.dataobj, np.float64)[:, 0, 0]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neurovis.core.checks import check_array, check_option, check_path
 from neurovis.core.files import DECODER_ERRORS, atomic_path, corrupt, read_table
 from neurovis.core.types import Provenance, Score
-from tasks.encoding_features import file_name
+from tasks.encoding_layers import file_name
 from tasks.runs import read_call
 
 TASK = "encoding"

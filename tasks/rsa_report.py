@@ -1,6 +1,7 @@
 """The report of an RSA run: layers, best layers, differences, matrices."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from tasks.brain_ranking_parts import (
     ranking_section,
     subject_text,
 )
-from tasks.encoding_features import file_name
+from tasks.encoding_layers import file_name
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures
 from tasks.rsa_scores import BEST, CKA, TASK
 from tasks.runs import read_call
@@ -190,7 +191,7 @@ def _matrices(folder: Path, name: str, ranking: Ranking) -> list[NamedFigure]:
     """Draw the mean matrix of the subjects and those of the best layers."""
     path = folder / "rdms.npz"
     try:
-        with np.load(path) as file:
+        with path.open("rb") as stream, np.load(stream) as file:
             content = {
                 key: file[f"{name}/{key}"]
                 for key in ("subjects", "layers", "layer_names", "stimulus_id")
@@ -198,7 +199,7 @@ def _matrices(folder: Path, name: str, ranking: Ranking) -> list[NamedFigure]:
             groups = None
             if f"{name}/category" in file.files:
                 groups = [str(c) for c in file[f"{name}/category"]]
-    except (*DECODER_ERRORS, KeyError) as error:
+    except (*DECODER_ERRORS, BadZipFile, KeyError) as error:
         raise corrupt(path, "file of RDMs", error) from error
     layer_of = {
         model: f"{model} {layer}".strip()

@@ -392,7 +392,7 @@ def _unit_target(
                 "stimuli, to which no unit responds, or all alike. Use 'euclidean'."
             )
         ceilings.append(
-            np.nan if chosen is None else _repeat_ceiling(chosen, measure, compare)
+            np.nan if chosen is None else repeat_ceiling(chosen, measure, compare)
         )
         arrays.append(betas)
     names = group[0].responses.regions()
@@ -413,11 +413,26 @@ def _unit_target(
     )
 
 
-def _repeat_ceiling(trials: NDArray[np.floating], measure: str, compare: str) -> float:
-    """Return what the noiseless RDM would reach, from even and odd repeats.
+def repeat_ceiling(trials: NDArray[np.floating], measure: str, compare: str) -> float:
+    """Return what the RDM without noise would reach, from even and odd repeats.
 
-    The halves' similarity, stepped up by Spearman and Brown, is the reliability of the
-    RDM of all repeats; its root is the correlation with an RDM without noise.
+    The similarity of the halves, stepped up by the rule of Spearman and Brown, is the
+    reliability of the RDM of all repeats; its root is the correlation with an RDM
+    without noise.
+
+    Parameters
+    ----------
+    trials : ndarray of float, shape (n_stimuli, n_repeats, n_units)
+        Single trials; NaN where a stimulus has fewer.
+    measure : str
+        One of `MEASURES`.
+    compare : str
+        As `analysis.rsa.compare_rdms`.
+
+    Returns
+    -------
+    float
+        0..1; NaN where the halves have nothing in common, or too few repeats.
     """
     halves = [trials[:, 0::2], trials[:, 1::2]]
     if measure == "crossnobis":

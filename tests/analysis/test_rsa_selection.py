@@ -60,7 +60,7 @@ def test_weights_count_as_repeated_stimuli(measure):
 def test_ranks_taken_once_or_anew_give_the_same_spread():
     layers, people = simulate(n_stimuli=40)
     rng = generator(5)
-    counts = np.array([rng.multinomial(40, [1 / 40] * 40) for _ in range(150)])
+    counts = np.array([rng.multinomial(40, [1 / 40] * 40) for _ in range(60)])
     once = weighted_similarities(layers, people, counts).mean(axis=2)
     anew = np.array(
         [

@@ -133,7 +133,7 @@ def test_other_weights_or_preprocessing_are_refused(fitted, weights, tmp_path):
     name = next(iter(arrays))
     arrays[name] = arrays[name] + np.float32(1e-3)
     save_file(arrays, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="weights_hash is .* and was"):
+    with pytest.raises(ValueError, match=r"weights_hash is .* and was"):
         predict_encoding(
             folder, pictures, tmp_path / "out", weights=tmp_path / "other.safetensors"
         )
@@ -183,8 +183,8 @@ def test_calls_that_make_no_sense_are_refused(fitted, tmp_path):
         predict_encoding(folder, out=tmp_path / "out", data=f"algonauts:{tmp_path}")
     with pytest.raises(FileNotFoundError, match="holds no encoding model"):
         predict_encoding(fitted, [picture(0)], tmp_path / "out")
+    two = pd.DataFrame({"stimulus_id": ["a", "b"]})
     with pytest.raises(ValueError, match="2 rows for 1 pictures"):
-        two = pd.DataFrame({"stimulus_id": ["a", "b"]})
         predict_encoding(folder, [picture(0)], tmp_path / "out", stimuli=two)
     with pytest.raises(FileNotFoundError, match="holds no picture"):
         predict_encoding(folder, tmp_path, tmp_path / "out")
