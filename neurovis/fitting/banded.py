@@ -159,7 +159,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         scoring: str = "mse",
         search: str = "full",
         solver: str = "auto",
-        standardize: bool = False,
+        standardize: bool | float = False,
         device: Any = "auto",
         dtype: Any = None,
         n_targets_batch: int | str = "auto",

@@ -147,7 +147,7 @@ def make_space_problem(
     folds: tuple[Rows, ...] | None,
     *,
     fit_intercept: bool,
-    standardize: bool,
+    standardize: bool | float,
     solver: str,
     device: torch.device,
     dtype: torch.dtype,
@@ -163,8 +163,11 @@ def make_space_problem(
         Weights and penalties that will be tried.
     folds : tuple of ndarray of int, or None
         Held-out rows of each fold; None leaves out one row at a time.
-    fit_intercept, standardize : bool
-        Whether features are centred, and scaled too.
+    fit_intercept : bool
+        Whether features are centred.
+    standardize : bool or float
+        Whether they are scaled too, as
+        `neurovis.fitting.ridge_features.prepare_features`.
     solver : {"auto", "dual", "primal"}
         Which matrices to decompose.
     device : torch.device

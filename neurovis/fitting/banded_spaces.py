@@ -292,7 +292,7 @@ def _difference(found: SpaceParts, fitted: SpaceParts) -> str:
 
 
 def prepare_spaces(
-    spaces: SpaceParts, device: torch.device, *, centre: bool, standardize: bool
+    spaces: SpaceParts, device: torch.device, *, centre: bool, standardize: bool | float
 ) -> tuple[Features, ...]:
     """Compute means and standard deviations of the features of each space.
 
@@ -302,7 +302,9 @@ def prepare_spaces(
         Training rows.
     device : torch.device
         Where blocks go.
-    centre, standardize : bool
+    centre : bool
+        Subtract means.
+    standardize : bool or float
         As `neurovis.fitting.ridge_features.prepare_features`.
 
     Returns

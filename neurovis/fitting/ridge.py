@@ -107,8 +107,12 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     solver : {"auto", "dual", "primal"}
         Decompose the Gram matrix (n_samples, n_samples), or covariances (n_features,
         n_features), one more per fold; "auto" takes what needs fewer operations.
-    standardize : bool, default False
-        Divide features by their standard deviation over all training rows.
+    standardize : bool or float, default False
+        Centre features and divide them by their standard deviation over all training
+        rows. A number such as 1e-3: the same, but standard deviations below this share
+        of their root mean square over features are raised to it. A unit of a network
+        that hardly moves in training may move a lot later; divided by next to nothing,
+        it alone would decide predictions.
     device : str or torch.device, default "auto"
         As `neurovis.core.device.resolve`; "auto" is CUDA or the CPU.
     dtype : {None, "float32", "float64"}
@@ -137,7 +141,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     coef_ : ndarray, shape (n_features, n_targets)
         Weights of the features as given. Computed when asked for (dual solver).
     intercept_ : ndarray, shape (n_targets,)
-        Constant; 0 without an intercept.
+        Constant; 0 without an intercept, but for what `standardize` centres.
     n_at_smallest_, n_at_largest_ : int
         Targets whose alpha is an end of the grid: many say that it is too short.
     solver_ : {"dual", "primal"}
@@ -178,7 +182,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         selection: str = "per-target",
         search: str = "full",
         solver: str = "auto",
-        standardize: bool = False,
+        standardize: bool | float = False,
         device: Any = "auto",
         dtype: Any = None,
         n_targets_batch: int | str = "auto",
@@ -398,7 +402,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         """Constants; with the dual solver computed now."""
         check_is_fitted(self)
         constants = torch.zeros_like(self._mean)
-        if self.fit_intercept:
+        if self._features.centre is not None:
             # In float64 target by target: dual coefficients may be large and cancel.
             weights = centre_weights(self._features, self.solver_ == "dual")
             constants = self._mean - torch.stack(

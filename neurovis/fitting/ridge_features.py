@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurovis.core.checks import check_between
 from neurovis.fitting.ridge_linalg import add_symmetric_product, product
 
 _BLOCK_BYTES = 2**27
@@ -211,7 +212,11 @@ def raw_blocks(parts: tuple[Any, ...], n_rows: int) -> Iterator[tuple[slice, Any
 
 
 def prepare_features(
-    parts: tuple[Any, ...], device: torch.device, *, centre: bool, standardize: bool
+    parts: tuple[Any, ...],
+    device: torch.device,
+    *,
+    centre: bool,
+    standardize: bool | float,
 ) -> Features:
     """Compute means and standard deviations of training features, in float64.
 
@@ -223,9 +228,10 @@ def prepare_features(
         Where blocks go.
     centre : bool
         Subtract the mean of each column.
-    standardize : bool
+    standardize : bool or float
         Subtract it, and divide by the (population) standard deviation; constant
-        columns become 0.
+        columns become 0. A number, 0..1: no column is divided by less than this share
+        of the root mean square of the standard deviations of those that vary.
 
     Returns
     -------
@@ -234,8 +240,8 @@ def prepare_features(
 
     Raises
     ------
-    ValueError
-        If a value is not finite.
+    TypeError, ValueError
+        If a value is not finite, or `standardize` is out of range.
 
     Examples
     --------
@@ -245,6 +251,12 @@ def prepare_features(
     >>> next(ready.blocks(torch.float64))[1].tolist()
     [[-1.0, 0.0], [1.0, 0.0]]
     """
+    has_floor = not isinstance(standardize, bool | np.bool_)
+    if has_floor and not 0 < check_between("standardize", standardize) < 1:
+        raise ValueError(
+            "`standardize` must be True, False, or a share above 0 and below 1 such as "
+            f"1e-3; got {standardize!r}."
+        )
     if not (centre or standardize):
         return Features(parts, None, None, device)
     means, scales = [], []
@@ -259,6 +271,10 @@ def prepare_features(
             varies = deviation > 1e-12 * block.abs().amax(0)
             scales.append(torch.where(varies, deviation, torch.inf))
     scale = torch.cat(scales) if scales else None
+    if scale is not None and has_floor:
+        varying = scale.isfinite()
+        floor = float(standardize) * scale[varying].square().mean().sqrt()
+        scale = torch.where(varying, scale.clamp(min=floor), torch.inf)
     return Features(parts, torch.cat(means), scale, device)
 
 

@@ -140,7 +140,7 @@ def make_problem(
     folds: tuple[Rows, ...] | None,
     *,
     fit_intercept: bool,
-    standardize: bool,
+    standardize: bool | float,
     solver: str,
     device: str | torch.device,
     dtype: torch.dtype,
@@ -157,8 +157,11 @@ def make_problem(
         Smallest alpha that will be used.
     folds : tuple of ndarray of int, or None
         Held-out rows of each fold; None leaves out one row at a time.
-    fit_intercept, standardize : bool
-        Whether features are centred, and scaled too.
+    fit_intercept : bool
+        Whether features are centred.
+    standardize : bool or float
+        Whether they are scaled too, as
+        `neurovis.fitting.ridge_features.prepare_features`.
     solver : {"auto", "dual", "primal"}
         Which matrix to decompose.
     device : str or torch.device

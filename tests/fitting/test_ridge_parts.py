@@ -306,3 +306,52 @@ def test_a_fold_without_variation_leaves_r2_undefined_but_not_the_error():
     model = RidgeCV([1.0, 9.0], scoring="r2", **options).fit(X, Y)
     assert np.isnan(model.alphas_).tolist() == [False, True, False]
     np.testing.assert_allclose(model.predict(X)[:, 1], Y[:, 1].mean())
+
+
+@pytest.mark.parametrize("cut", [None, 3])
+def test_hardly_varying_columns_are_divided_by_a_share_of_the_typical_spread(cut):
+    X = np.random.default_rng(5).standard_normal((50, 6)) * [1, 2, 3, 1e-7, 4, 0]
+    parts = (X,) if cut is None else (X[:, :cut], X[:, cut:])
+    plain, floored = (
+        prepare_features(parts, CPU, centre=True, standardize=s).scale.numpy()
+        for s in (True, 1e-3)
+    )
+    spread = X.std(0)
+    np.testing.assert_allclose(plain[:5], spread[:5], rtol=1e-12)
+    np.testing.assert_allclose(floored[[0, 1, 2, 4]], spread[[0, 1, 2, 4]], rtol=1e-12)
+    typical = np.sqrt((spread[:5] ** 2).mean())
+    np.testing.assert_allclose(floored[3], 1e-3 * typical, rtol=1e-12)
+    assert plain[5] == floored[5] == np.inf
+
+
+def test_a_feature_that_wakes_up_late_does_not_decide_predictions():
+    rng = np.random.default_rng(6)
+    X, Y = rng.standard_normal((120, 20)), rng.standard_normal((120, 5))
+    Y += X @ rng.standard_normal((20, 5))
+    X[:, 7] = 0
+    X[3, 7], X[100, 7] = 1e-6, 0.01  # one training row, one test row
+    r = {}
+    for standardize in (True, 1e-3):
+        model = RidgeCV([1.0, 10.0, 100.0], standardize=standardize, device="cpu")
+        predicted = model.fit(X[:80], Y[:80]).predict(X[80:])
+        error = predicted - Y[80:]
+        r[standardize] = 1 - (error**2).mean(0) / Y[80:].var(0)
+    assert (r[True] < 0).all()
+    assert (r[1e-3] > 0.7).all()
+
+
+@pytest.mark.parametrize("wrong", [1, 0.0, -1e-4, 2.0, np.nan])
+def test_shares_of_the_spread_lie_between_zero_and_one(wrong):
+    with pytest.raises(ValueError, match="standardize"):
+        prepare_features((np.eye(3),), CPU, centre=True, standardize=wrong)
+
+
+def test_without_an_intercept_scaled_features_leave_their_own_constant():
+    rng = np.random.default_rng(7)
+    X, Y = rng.standard_normal((30, 4)) + 3, rng.standard_normal((30, 2))
+    for solver in ("dual", "primal"):
+        model = RidgeCV(
+            [1.0], fit_intercept=False, standardize=True, solver=solver, device="cpu"
+        ).fit(X, Y)
+        line = X @ model.coef_ + model.intercept_
+        np.testing.assert_allclose(line, model.predict(X), rtol=1e-9, atol=1e-12)
