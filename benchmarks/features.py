@@ -133,7 +133,8 @@ def compare(name, weights, pictures, batch, repeats, device):
     print(f"  {'ms per picture':22}{'clock':>9}{'main':>9}{'all':>9}   over the bare")
     for task, values in fastest.items():
         numbers = "".join(f"{value:9.2f}" for value in values)
-        ratios = "".join(f"{100 * r:+8.1f}%" for r in values / best - 1)
+        added = values if task in ("hashing", "blank passes") else values - best
+        ratios = "".join(f"{100 * r:+8.1f}%" for r in added / best)
         over = "" if task.startswith("bare") else ratios
         print(f"  {task:22}{numbers}   {over}")
 

@@ -65,13 +65,13 @@ def write_maps(
 def _write_nifti(
     path: Path, values: NDArray[np.float64], affine: NDArray[np.float64] | None
 ) -> None:
-    image: Any = nib.Nifti1Image(
-        values.astype(np.float32), np.eye(4) if affine is None else affine
-    )
+    make: Any = nib.Nifti1Image
+    image = make(values.astype(np.float32), np.eye(4) if affine is None else affine)
     # No time in the file: equal maps give equal bytes.
     write_bytes(path, gzip.compress(image.to_bytes(), 6, mtime=0))
 
 
 def _write_mgh(path: Path, values: NDArray[np.float64]) -> None:
-    image: Any = nib.MGHImage(values.astype(np.float32)[:, None, None], np.eye(4))
+    make: Any = nib.MGHImage
+    image = make(values.astype(np.float32)[:, None, None], np.eye(4))
     write_bytes(path, image.to_bytes())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from neurovis.adapters.projections import save_projection
 from neurovis.core.errors import DataCorruptError
@@ -154,7 +155,10 @@ class Part:
             save_encoding_model(self._model, done.kept.model)
         save_matrix(self._file, done.predictions)
         digest = bytes.fromhex(sha256_file(self._file))
-        arrays = {**done.units, "sha256": np.frombuffer(digest, np.uint8)}
+        arrays: dict[str, NDArray[Any]] = {
+            **done.units,
+            "sha256": np.frombuffer(digest, np.uint8),
+        }
         if done.shares is not None:
             arrays["shares"] = done.shares
         self._store.put(parts, arrays)

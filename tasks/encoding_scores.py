@@ -139,7 +139,9 @@ def _orders(seed: int, group: int, n: int, n_orders: int) -> NDArray[np.intp]:
 def _counts(seed: int, group: int, n: int, n_draws: int) -> FloatArray:
     """Return how often each picture is in each sample."""
     draw = generator(seed, "encoding: resampled pictures", group, n)
-    return draw.multinomial(n, np.full(n, 1 / n), size=n_draws).astype(np.float64)
+    drawn: Any = draw.multinomial(n, np.full(n, 1 / n), size=n_draws)
+    counts: FloatArray = drawn.astype(np.float64)
+    return counts
 
 
 def _standardised(values: NDArray[np.floating[Any]]) -> FloatArray:
@@ -147,8 +149,9 @@ def _standardised(values: NDArray[np.floating[Any]]) -> FloatArray:
     scale = (x**2).sum(axis=0)
     x = x - x.mean(axis=0)
     square = (x**2).sum(axis=0)
-    length: FloatArray = np.sqrt(np.where(square > _CONSTANT * scale, square, np.nan))
-    return x / length
+    length = np.sqrt(np.where(square > _CONSTANT * scale, square, np.nan))
+    standardised: FloatArray = x / length
+    return standardised
 
 
 def _permuted(
