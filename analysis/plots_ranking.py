@@ -5,7 +5,7 @@ an open bar.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from neurovis.core.checks import check_columns
 
 _BROKEN = (0, (4, 2.2))
 _DOTTED = (0, (1.2, 1.6))
+_MUTED = "#A9A9A9"
 _LABEL_LENGTH = 34
 _LAYER_COLUMNS = ("model", "layer", "depth", "value", "ci_low", "ci_high", "untrained")
 _BOUNDS = ("ceiling_low", "ceiling_high", "chance_low", "chance_high")
@@ -82,12 +83,12 @@ def model_labels(table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def model_colours(models: Mapping[str, str] | list[str]) -> dict[str, str]:
+def model_colours(models: Collection[str]) -> dict[str, str]:
     """Give each architecture a colour; what has one name before "@" shares it.
 
     Parameters
     ----------
-    models : list of str
+    models : collection of str
         Names, such as "squeezenet1_0@seeded:0".
 
     Returns
@@ -217,6 +218,7 @@ def plot_model_ranking(
     *,
     xlabel: str,
     optimistic: pd.DataFrame | None = None,
+    muted: Collection[str] = (),
     labels: Mapping[str, str] | None = None,
     title: str = "",
     ax: Axes | None = None,
@@ -233,6 +235,8 @@ def plot_model_ranking(
     optimistic : DataFrame, optional
         `model` and `value` of layers that were chosen on the data they are scored on:
         open marks.
+    muted : collection of str, optional
+        Models drawn in grey.
     labels : mapping of str to str, optional
         Printed names of models; `model_labels` by default.
     title : str, optional
@@ -256,14 +260,14 @@ def plot_model_ranking(
         name = best.loc[best["model"].duplicated(), "model"].iloc[0]
         raise ValueError(f"`best` has several rows of {name!r}: choose one.")
     told = model_labels(best) | dict(labels or {})
-    colours = model_colours(list(best["model"]))
+    colours = model_colours([name for name in best["model"] if name not in muted])
     rows = best.sort_values("value", na_position="first", kind="stable")
     ax = new_axes(ax, (6.8, 1.5 + 0.42 * len(rows)))
     entries = _draw_bounds(ax, rows, across=True)
     bars = interval_bars(rows)
     luck = {} if optimistic is None else dict(optimistic[["model", "value"]].to_numpy())
     for place, (_, row) in enumerate(rows.iterrows()):
-        colour = colours[row["model"]]
+        colour = colours.get(row["model"], _MUTED)
         ax.barh(
             place,
             row["value"],

@@ -135,7 +135,8 @@ def _inside(labels: pd.DataFrame, region: str) -> NDArray[np.bool_]:
     try:
         return region_mask(labels, DRIVEN_FAMILIES, region)
     except KeyError:
-        known = [*labels, *(name for f in labels for name in FAMILY_LABELS[f])]
+        known = [*DRIVEN_FAMILIES]
+        known += [name for f in DRIVEN_FAMILIES for name in FAMILY_LABELS[f]]
         raise ValueError(
             f"`region_features` names the region {region!r}, which is not one of "
             f"{', '.join(DRIVEN_FAMILIES)}.{suggest(region, known)}"

@@ -217,8 +217,7 @@ def run_brain_ranking(
         parts.append(rsa_tables(score.table, differences, name))
     parts += [pooled_tables(*part) for part in parts]
     scores, comparisons = finished_tables(
-        pd.concat([rows for rows, _ in parts if len(rows)], ignore_index=True),
-        pd.concat([rows for _, rows in parts if len(rows)], ignore_index=True),
+        _joined([rows for rows, _ in parts]), _joined([rows for _, rows in parts])
     )
     write_table(folder / "comparisons.parquet", comparisons)
     provenance = collect(
@@ -231,6 +230,12 @@ def run_brain_ranking(
     score = Score(scores, provenance)
     score.save(folder)
     return score
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    # Columns of empty tables have no kind, and would take that of others away.
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
 
 
 def _check_models(specs: Sequence[FeatureSpec]) -> None:

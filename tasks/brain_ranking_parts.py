@@ -16,9 +16,12 @@ from analysis.plots_ranking import (
 from analysis.report import ReportFigure, ReportTable, Section
 from tasks.encoding_layers import file_name
 from tasks.report_parts import NamedFigure, figure_of, value_text
-from tasks.rsa_scores import BEST, LAYER, OPTIMISTIC, PACKAGED
+from tasks.rsa_scores import BEST, BOTH, LAYER, OPTIMISTIC, PACKAGED
 
 ALPHA = 0.05
+FEW_SUBJECTS = 6
+"""With fewer, differences are shown for these subjects too."""
+
 _SUBJECT_MEAN = "mean"
 
 
@@ -34,14 +37,14 @@ class Ranking:
         Printed name of the score.
     rows : DataFrame
         Rows of one metric with the conditions of `tasks.rsa_scores`.
-    comparisons : DataFrame
-        Paired differences of the models.
+    differences : DataFrame
+        Paired differences of the models, perhaps for several values of `over`.
     """
 
     title: str
     score: str
     rows: pd.DataFrame
-    comparisons: pd.DataFrame
+    differences: pd.DataFrame
 
     def of(self, condition: str) -> pd.DataFrame:
         """Return the rows of a condition.
@@ -57,6 +60,22 @@ class Ranking:
             In their order.
         """
         return self.rows[self.rows["condition"] == condition]
+
+    @property
+    def over(self) -> str:
+        """What was resampled."""
+        return str(self.of(BEST)["over"].iloc[0])
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """Paired differences for conclusions of the same kind as the limits."""
+        return self.differences[self.differences["over"] == self.over]
+
+    @property
+    def of_these_subjects(self) -> pd.DataFrame:
+        """Paired differences for new images and the same few subjects; may be empty."""
+        few = self.over == BOTH and self.rows["n_subjects"].max() < FEW_SUBJECTS
+        return self.differences[(self.differences["over"] == "images") & few]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -95,7 +114,8 @@ def ranking_figures(ranking: Ranking) -> list[NamedFigure]:
         optimistic=ranking.of(OPTIMISTIC),
         xlabel=ranking.score,
         labels=labels,
-        title="Best layer of each model",
+        muted=ranking.rows.loc[ranking.rows["kind"] == PACKAGED, "model"].unique(),
+        title=f"{ranking.title}: best layers",
     )
     figures = [
         (
@@ -120,27 +140,32 @@ def ranking_figures(ranking: Ranking) -> list[NamedFigure]:
         ),
     ]
     if len(ranking.order) > 1:
-        matrix = plot_difference_matrix(
-            ranking.comparisons,
-            order=ranking.order,
-            label=f"Difference of {ranking.score}",
-            labels=labels,
-            alpha=ALPHA,
-            title="Row minus column",
-        )
-        figures.append(
-            (
-                f"{name}_differences",
-                ReportFigure(
-                    figure_of(matrix),
-                    alt=f"{ranking.title}: paired differences of all models",
-                    caption="Paired differences, row minus column; coloured and bold "
-                    f"at a false discovery rate below {ALPHA:g}.",
-                    wide=True,
-                ),
-            )
-        )
+        same = ranking.over.partition(",")[0].replace("images", "stimuli")
+        figures.append(_matrix(ranking, f"{name}_differences", same))
+    if len(ranking.of_these_subjects):
+        figures.append(_matrix(ranking, f"{name}_differences_stimuli", "stimuli"))
     return figures
+
+
+def _matrix(ranking: Ranking, name: str, over: str) -> NamedFigure:
+    fixed = name.endswith("stimuli")
+    matrix = plot_difference_matrix(
+        ranking.of_these_subjects if fixed else ranking.comparisons,
+        order=ranking.order,
+        label=f"Difference of {ranking.score}",
+        labels=ranking.labels,
+        alpha=ALPHA,
+        title=f"{ranking.title}: row minus column",
+    )
+    item = ReportFigure(
+        figure_of(matrix),
+        alt=f"{ranking.title}: paired differences of all models, over {over}",
+        caption="Paired differences, row minus column; coloured and bold at a false "
+        f"discovery rate below {ALPHA:g}, over resampled {over}"
+        + (", for these subjects only." if fixed else "."),
+        wide=True,
+    )
+    return name, item
 
 
 def ranking_table(ranking: Ranking) -> ReportTable:

@@ -201,13 +201,17 @@ def _shown(
     rankings: dict[tuple[str, ...], Ranking],
 ) -> Iterator[tuple[tuple[str, ...], Ranking]]:
     """Yield what gets a section: means over recordings, and who has a ceiling."""
-    for key, ranking in rankings.items():
+    # Means stand before the recordings that they are of; sets in their order.
+    sets = list(dict.fromkeys(key[0] for key in rankings))
+    ordered = sorted(
+        rankings, key=lambda k: (sets.index(k[0]), k[1], k[2], k[4] != MEAN)
+    )
+    for key in ordered:
         *_, metric, _, subject = key
         pooled = (*key[:-1], MEAN) in rankings
-        ceiling = ranking.of(BEST)["ceiling_low"].notna().any()
-        of_layers = metric != ENCODING_SHARE
-        if of_layers and (subject == MEAN or not pooled or ceiling):
-            yield key, ranking
+        ceiling = rankings[key].of(BEST)["ceiling_low"].notna().any()
+        if metric != ENCODING_SHARE and (subject == MEAN or not pooled or ceiling):
+            yield key, rankings[key]
 
 
 def _section(
@@ -218,7 +222,7 @@ def _section(
 ) -> Section:
     data, analysis, metric, region, subject = key
     rows = ranking.rows
-    over = str(ranking.of(BEST)["over"].iloc[0]).partition(",")[0]
+    over = ranking.over.partition(",")[0]
     if analysis == ENCODING:
         text = _ENCODING_TEXT.format(over=over)
     else:

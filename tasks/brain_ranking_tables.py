@@ -348,12 +348,12 @@ def pooled_tables(
     pairs = comparisons.merge(several[place].drop_duplicates(), on=place)
     differences = [
         _pooled_differences(part)
-        for _, part in pairs.groupby([*place, "model_a", "model_b"], sort=False)
+        for _, part in pairs.groupby([*place, "over", "model_a", "model_b"], sort=False)
     ]
     found = pd.concat(rows, ignore_index=True) if rows else scores.iloc[:0]
     compared = pd.DataFrame(differences, columns=list(_COMPARED))
     if len(compared):
-        groups = compared.groupby(place, sort=False)["p_value"]
+        groups = compared.groupby([*place, "over"], sort=False)["p_value"]
         compared["p_fdr"] = groups.transform(lambda p: fdr_adjusted(p.to_numpy(float)))
         best = found["condition"] == BEST
         groups = found[best].groupby(place, sort=False)["p_value"]

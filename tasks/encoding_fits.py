@@ -23,6 +23,9 @@ METHODS = ("ridge", "fractional", "banded")
 _TARGET_BYTES = 2**30
 # Penalties as multiples of the variance of all features together.
 _RELATIVE_ALPHAS = tuple(10.0 ** (k / 2) for k in range(-6, 9))
+LEAST_SPREAD = 1e-3
+"""Share of the typical spread of a layer that no feature is divided by less than."""
+
 LICENCE = (
     "These weights were fitted to the responses named under `training` and to features "
     "named under `features`: the terms of both hold for them."
@@ -313,7 +316,8 @@ def _fit(
 ) -> Any:
     """Return a fitted estimator."""
     # Components keep their variances: small ones are mostly noise.
-    standardize = not any(layer.projections for layer in layers)
+    is_projected = any(layer.projections for layer in layers)
+    standardize = False if is_projected else LEAST_SPREAD
     common: dict[str, Any] = {
         "cv": settings.cv,
         "standardize": standardize,
@@ -322,7 +326,7 @@ def _fit(
         "nan": "omit",
     }
     alphas = settings.alphas
-    if alphas is None and standardize:
+    if alphas is None and not is_projected:
         alphas = default_alphas(sum(layer.n_features for layer in layers))
     elif alphas is None:
         total = sum(layer.moments(train)[1].sum() for layer in layers)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.crossed_bootstrap import OVER
 from analysis.rsa import MEASURES as COMPARISONS
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
@@ -48,6 +49,7 @@ def run_rsa(
     subjects: Sequence[str | int] | None = None,
     source: str | Sequence[str] | None = None,
     stimuli: int | None = None,
+    over: str | None = None,
     n_splits: int = 50,
     n_bootstrap: int = 1000,
     n_permutations: int = 1000,
@@ -84,11 +86,15 @@ def run_rsa(
         Which published matrices, such as "human IT"; by default all measured ones.
     stimuli : int, optional
         Take so many stimuli, spread evenly over the set; all by default.
+    over : {"both", "images", "subjects"}, optional
+        What is resampled: stimuli and subjects, for conclusions about new ones of both
+        (the default with several subjects), or one of them. With one subject it is
+        always the stimuli.
     n_splits : int, default 50
         Random halves of the stimuli for the choice of layers
         (`analysis.rsa_selection`).
     n_bootstrap : int, default 1000
-        Resamples of stimuli, and of subjects if there are several.
+        Number of resamples.
     n_permutations : int, default 1000
         Exchanges of the labels of stimuli, for chance.
     resize : str, optional
@@ -128,8 +134,10 @@ def run_rsa(
     The folder gets ``scores.parquet`` with ``provenance.json``; ``pairs.parquet``
     (every layer with every subject, and subjects with each other);
     ``comparisons.parquet`` (paired differences of models, each with the layer that was
-    chosen on other stimuli); and ``rdms.npz`` (float32: ``REGION SUBJECT/subjects``,
-    ``.../layers`` and their names; of many stimuli the chosen layers only).
+    chosen on other stimuli; where both stimuli and subjects were resampled, a second
+    time with `over` "images": for new stimuli and these subjects); and ``rdms.npz``
+    (float32: ``REGION SUBJECT/subjects``, ``.../layers`` and their names; of many
+    stimuli the chosen layers only).
 
     References
     ----------
@@ -141,6 +149,7 @@ def run_rsa(
     settings = RSASettings(
         check_option("measure", measure, MEASURES),
         check_option("compare", compare, COMPARISONS),
+        None if over is None else check_option("over", over, OVER),
         check_whole("n_bootstrap", n_bootstrap, low=1),
         check_whole("n_permutations", n_permutations, low=1),
         check_whole("n_splits", n_splits, low=1),
@@ -182,6 +191,7 @@ def run_rsa(
         "subjects": None if subjects is None else [str(s) for s in subjects],
         "source": [source] if isinstance(source, str) else source,
         "stimuli": stimuli,
+        "over": over,
         "n_splits": n_splits,
         "n_bootstrap": n_bootstrap,
         "n_permutations": n_permutations,

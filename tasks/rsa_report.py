@@ -17,6 +17,7 @@ from neurovis.core.files import (
 )
 from neurovis.core.types import Score
 from tasks.brain_ranking_parts import (
+    FEW_SUBJECTS,
     Ranking,
     best_lines,
     ranking_figures,
@@ -25,7 +26,7 @@ from tasks.brain_ranking_parts import (
 )
 from tasks.encoding_layers import file_name
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures
-from tasks.rsa_scores import BEST, CKA, TASK
+from tasks.rsa_scores import BEST, BOTH, CKA, TASK
 from tasks.runs import read_call
 
 COMPARISON_NAMES = {
@@ -172,6 +173,11 @@ def rsa_text(rows: pd.DataFrame) -> str:
     n_splits, over = int(rows["n_splits"].iloc[0]), str(rows["over"].iloc[0])
     n, people = int(rows["n"].iloc[0]), int(rows["n_subjects"].iloc[0])
     count = f"{n} stimuli, {people} subject{'s' * (people != 1)}."
+    if over == BOTH and people < FEW_SUBJECTS:
+        count += (
+            " So few subjects say little about others: limits are wide. The second "
+            "matrix of differences is for these subjects only."
+        )
     words = over.replace("images", "stimuli")
     return f"{RSA_TEXT.format(over=words, n_splits=n_splits)}\n\n{count}"
 

@@ -1,7 +1,7 @@
 """Scores of models by RSA: layers, chosen layers, differences, ceilings, chance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -31,6 +31,9 @@ scored on; the largest value, which is too high by luck."""
 
 PACKAGED = "packaged"
 """`kind` of models whose RDMs came with the data."""
+
+BOTH = "images and subjects"
+"""What `over` is where both were resampled."""
 
 CKA = "cka_debiased"
 _LEAVE_ONE_OUT = "leave one subject out"
@@ -77,6 +80,8 @@ class RSASettings:
     ----------
     measure, compare : str
         As `tasks.rsa.run_rsa`.
+    over : str or None
+        As `tasks.rsa.run_rsa`.
     n_bootstrap, n_permutations, n_splits : int
         As `tasks.rsa.run_rsa`.
     seed : int
@@ -85,6 +90,7 @@ class RSASettings:
 
     measure: str = "correlation"
     compare: str = "spearman"
+    over: str | None = None
     n_bootstrap: int = 1000
     n_permutations: int = 1000
     n_splits: int = 50
@@ -230,7 +236,9 @@ def score_target(
     ]
     layers = [*models, *packaged]
     rdms = np.array([layer.rdm for layer in layers])
-    over = "both" if len(target.subjects) > 1 else "images"
+    over = settings.over or "both"
+    if len(target.subjects) == 1:
+        over = "images"  # one subject says nothing about others
     choice = select_layers(
         rdms,
         [layer.model for layer in layers],
@@ -279,7 +287,7 @@ def _base(target: RSATarget, settings: RSASettings, over: str) -> dict[str, Any]
         "seed": settings.seed,
         "unit": "r",
         "n_subjects": len(target.subjects),
-        "over": "images and subjects" if over == "both" else over,
+        "over": BOTH if over == "both" else over,
         "n_splits": settings.n_splits,
         "simulated": data.is_simulated,
     }
@@ -435,13 +443,18 @@ def _comparisons(
 ) -> pd.DataFrame:
     usual = choice.model_table().set_index("model")["layer"]
     layer_of = {model: layers[row].layer for model, row in usual.items()}
-    table = choice.differences()
-    table = table.rename(columns={"low": "ci_low", "high": "ci_high"})
     base = _base(target, settings, over)
+    found = [choice.differences().assign(over=base["over"])]
+    if over == "both":
+        # The same draws, with these subjects taken as they are.
+        fixed = replace(choice, chosen=replace(choice.chosen, over="images"))
+        found.append(fixed.differences().assign(over="images"))
+    table = pd.concat(found, ignore_index=True)
+    table = table.rename(columns={"low": "ci_low", "high": "ci_high"})
     table = table.assign(
         layer_a=table["model_a"].map(layer_of), layer_b=table["model_b"].map(layer_of)
     )
-    kept = ("task", "metric", "region", "subject", "stimuli", "n", "over", "seed")
+    kept = ("task", "metric", "region", "subject", "stimuli", "n", "seed")
     table = table.assign(**{name: base[name] for name in kept})
     first = ["task", "metric", "region", "subject", "stimuli"]
     first += ["model_a", "layer_a", "model_b", "layer_b"]

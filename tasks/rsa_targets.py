@@ -25,6 +25,7 @@ from tasks.brain_sources import (
     load_rdms,
     split_source,
 )
+from tasks.encoding_scores import WHOLE
 
 FloatArray = NDArray[np.float64]
 
@@ -37,7 +38,6 @@ MODEL_SOURCE = "model"
 AVERAGE_SUBJECTS = ("mean", "pooled", "")
 """What stands for a subject where a matrix is that of several."""
 
-_ALL_UNITS = "all units"
 # A model whose RDM is that of a subject is no model of it.
 _THE_SAME = 1 - 1e-6
 
@@ -395,15 +395,12 @@ def _unit_target(
             np.nan if chosen is None else repeat_ceiling(chosen, measure, compare)
         )
         arrays.append(betas)
-    names = group[0].responses.regions()
-    labels = list(dict.fromkeys(label for found in names.values() for label in found))
-    alone = labels[0] if len(labels) == 1 else _ALL_UNITS
     if len(group) > 1:
         notes.append(
             f"Compared are the {len(group[0].responses)} stimuli that all subjects saw."
         )
     return RSATarget(
-        region or alone,
+        region or WHOLE,
         tuple(brain.subject for brain in group),
         np.array(rdms),
         group[0],

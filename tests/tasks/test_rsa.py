@@ -230,11 +230,38 @@ def test_comparisons_are_differences_of_the_chosen_layers(finished):
         assert (row["layer_a"], row["layer_b"]) == (a["layer"], b["layer"])
     np.testing.assert_allclose(table["p_fdr"], fdr_adjusted(table["p_value"]))
     assert set(table["over"]) == {"images"}
-    people = read_table(finished / "comparisons.parquet")
-    people = people[people["region"] == "human IT"]
-    assert set(people["over"]) == {"images and subjects"}
+
+
+def test_differences_of_few_subjects_are_told_for_these_subjects_too(finished):
+    table = read_table(finished / "comparisons.parquet")
+    people = table[table["region"] == "human IT"]
     pair = (people["model_a"] == NETWORK) & (people["model_b"] == "control:colour")
-    assert people.loc[pair, "difference"].iloc[0] > 0.2
+    both, fixed = people[pair].to_dict("records")
+    assert both["over"] == "images and subjects"
+    assert fixed["over"] == "images"
+    assert both["difference"] == fixed["difference"] > 0.2
+    # Three subjects, 92 stimuli: what is sure for these is less so for others.
+    assert both["degrees_of_freedom"] == 2
+    assert fixed["degrees_of_freedom"] == 91
+    assert fixed["p_value"] < 0.001
+    assert fixed["p_value"] < both["p_value"]
+    for _, part in people.groupby("over"):
+        np.testing.assert_allclose(part["p_fdr"], fdr_adjusted(part["p_value"]))
+
+
+def test_what_is_resampled_can_be_chosen(objects, tmp_path):
+    run_rsa(
+        DATA.format(objects),
+        ["control:colour"],
+        tmp_path,
+        source="human IT",
+        over="images",
+        **CALL,
+    )
+    assert rows_of(tmp_path, condition=BEST)["over"].eq("images").all()
+    table = read_table(tmp_path / "comparisons.parquet")
+    assert set(table["over"]) == {"images"}
+    assert not table.duplicated(["model_a", "model_b"]).any()
 
 
 def test_tables_have_the_columns_of_all_scores(finished):
@@ -423,7 +450,8 @@ def test_the_report_tells_ranking_ceiling_and_marks(finished):
     ):
         assert words in text, words
     names = sorted(path.name for path in (finished / "figures").iterdir())
-    assert len(names) == 8
+    assert len(names) == 9
+    assert sum("differences_stimuli" in name for name in names) == 1
     assert sum("matrices" in name for name in names) == 2
 
 
@@ -451,6 +479,7 @@ def test_damaged_matrices_are_told(finished, tmp_path):
     [
         ({"measure": "cityblock"}, "`measure` must be one of"),
         ({"compare": "kendall"}, "`compare` must be one of"),
+        ({"over": "voxels"}, "`over` must be one of"),
         ({"source": "humn IT"}, "Did you mean 'human IT'"),
         ({"source": "model"}, "`source` must be one of"),
         ({"subjects": ["9"]}, "`subject of"),
