@@ -80,6 +80,8 @@ COMMANDS = (
     "run search-slopes",
     "run free-viewing",
     "run object-search",
+    "run rsa",
+    "run brain-ranking",
     "fit oat",
     "fit encoding",
     "predict",
