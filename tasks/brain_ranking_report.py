@@ -202,9 +202,13 @@ def _shown(
 ) -> Iterator[tuple[tuple[str, ...], Ranking]]:
     """Yield what gets a section: means over recordings, and who has a ceiling."""
     # Means stand before the recordings that they are of; sets in their order.
-    sets = list(dict.fromkeys(key[0] for key in rankings))
+    sets, regions = ([*dict.fromkeys(key[i] for key in rankings)] for i in (0, 3))
     ordered = sorted(
-        rankings, key=lambda k: (sets.index(k[0]), k[1], k[2], k[4] != MEAN)
+        rankings,
+        key=lambda k: (
+            *(sets.index(k[0]), k[1], k[2], regions.index(k[3])),
+            k[4] != MEAN,
+        ),
     )
     for key in ordered:
         *_, metric, _, subject = key

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from data_loaders.synthetic import n_pictures, simulate_nsd
+from stimuli.category_pictures import make_category_pictures
+from tasks.encoding import fit_encoding
+from tasks.encoding_report import finish_encoding
 from tasks.models import ModelSpec
 from tasks.object_search import run_object_search
 from tasks.object_search_report import finish_object_search
@@ -58,7 +62,53 @@ def demo_scanpaths(out: Path) -> list[str]:
     return finish_object_search(out)
 
 
+def demo_encoding(out: Path) -> list[str]:
+    """Compare hand-made and untrained features with a simulated brain.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the simulated data, tables, figures, models and the report.
+
+    Returns
+    -------
+    list of str
+        The main figures, and where the report lies.
+    """
+    data = out / "simulated-nsd"
+    if not data.exists():
+        drawn = make_category_pictures(n_pictures(1, 2), size_px=64, seed=0)
+        simulate_nsd(
+            data,
+            drawn.images,
+            drawn.table,
+            n_subjects=1,
+            n_sessions=2,
+            n_shared=100,
+            volume_shape=(20, 24, 18),
+            spaces=("fsaverage",),
+            picture_px=64,
+            seed=0,
+        )
+    fit_encoding(
+        f"nsd:{data}",
+        [
+            "control:gabor",
+            "control:colour",
+            "darknet_tiny@seeded:0:conv2:grid3,conv6:grid3,conv10:grid3,conv15:grid3",
+        ],
+        out / "fit",
+        regions=["prf-visualrois", "floc-faces", "floc-places"],
+        space="fsaverage",
+        n_permutations=200,
+        n_bootstrap=200,
+        device="auto",
+    )
+    return finish_encoding(out / "fit")
+
+
 DEMOS: dict[str, Callable[[Path], list[str]]] = {
     "search": demo_search,
     "scanpaths": demo_scanpaths,
+    "encoding": demo_encoding,
 }

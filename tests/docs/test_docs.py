@@ -48,6 +48,8 @@ RUNNABLE = {
     "getting_started.rst": "scores",
     "how_to/brain_data.rst": "ceiling",
     "how_to/compare_scanpaths.rst": "scores",
+    "how_to/compare_representations.rst": "stack",
+    "how_to/fit_encoding_models.rst": "shares",
     "how_to/fixation_maps.rst": "gain",
     "how_to/human_gaze_data.rst": "mine",
     "how_to/make_stimuli.rst": "folder",
