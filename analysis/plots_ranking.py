@@ -35,7 +35,7 @@ from neurovis.core.checks import check_columns
 _BROKEN = (0, (4, 2.2))
 _DOTTED = (0, (1.2, 1.6))
 _MUTED = "#A9A9A9"
-_LABEL_LENGTH = 34
+_LABEL_LENGTH = 36
 _LAYER_COLUMNS = ("model", "layer", "depth", "value", "ci_low", "ci_high", "untrained")
 _BOUNDS = ("ceiling_low", "ceiling_high", "chance_low", "chance_high")
 # Of models without depth, whose lines say nothing about layers.

@@ -23,6 +23,7 @@ FEW_SUBJECTS = 6
 """With fewer, differences are shown for these subjects too."""
 
 _SUBJECT_MEAN = "mean"
+_SMALLEST_P = 1e-4
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _matrix(ranking: Ranking, name: str, over: str) -> NamedFigure:
         label=f"Difference of {ranking.score}",
         labels=ranking.labels,
         alpha=ALPHA,
-        title=f"{ranking.title}: row minus column",
+        title=f"{ranking.title}: row minus column" + ", these subjects" * fixed,
     )
     item = ReportFigure(
         figure_of(matrix),
@@ -193,32 +194,38 @@ def ranking_table(ranking: Ranking) -> ReportTable:
             {
                 "rank": place,
                 "model": labels[model],
-                "layer": row["layer"] or "–",
-                "chosen": row["chosen_share"],
+                "mark": _marks(row),
+                "layer": row["layer"],
                 "score": value_text(row, 3),
                 "share": row["value_over_ceiling"],
-                "p": row["p_fdr"],
+                "p": _p_text(row["p_fdr"]),
                 "best": largest + (f" ({top['layer']})" if top["layer"] else ""),
-                "note": _marks(row),
+                "chosen": row["chosen_share"],
             }
         )
     headers = {
         "rank": "Rank",
         "model": "Model",
+        "mark": "Mark",
         "layer": "Layer chosen",
-        "chosen": "in (share of choices)",
         "score": ranking.score,
-        "share": "Share of ceiling",
+        "share": "Share of lower ceiling",
         "p": "p against chance (FDR)",
         "best": "Largest layer (optimistic)",
-        "note": "Mark",
+        "chosen": "Share of choices",
     }
     return ReportTable(
         pd.DataFrame(rows, columns=list(headers)),
         caption=f"{ranking.title}. {ceiling_text(ranking)}",
         headers=headers,
-        formats={"chosen": ".2f", "share": ".2f", "p": ".3g"},
+        formats={"chosen": ".2f", "share": ".2f"},
     )
+
+
+def _p_text(p: float) -> str:
+    if np.isnan(p):
+        return "–"
+    return "< 0.0001" if p < _SMALLEST_P else f"{p:.2g}"
 
 
 def _marks(row: dict[Any, Any]) -> str:

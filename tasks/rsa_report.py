@@ -1,5 +1,6 @@
 """The report of an RSA run: layers, best layers, differences, matrices."""
 
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.plots_rsa import plot_rdm
-from analysis.report import ReportFigure, Section, write_report
+from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.checks import check_option
 from neurovis.core.files import (
     DECODER_ERRORS,
@@ -88,7 +89,11 @@ def write_rsa_report(folder: str | Path) -> Path:
         figures = ranking_figures(ranking)
         figures += _matrices(folder, f"{region} {subject}", ranking)
         every += figures
-        sections.append(ranking_section(ranking, rsa_text(ranking.rows), figures))
+        section = ranking_section(ranking, rsa_text(ranking.rows), figures)
+        mine = (score.table["region"] == region) & (score.table["subject"] == subject)
+        cka = score.table[mine & (score.table["metric"] == CKA)]
+        tables = [*section.tables, *([_cka_table(ranking, cka)] if len(cka) else [])]
+        sections.append(replace(section, tables=tables))
     save_figures(folder, every)
     call = score.provenance.call
     n_models = score.table["model"].nunique()
@@ -191,6 +196,19 @@ def _load(folder: Path) -> Score:
         )
     check_option(f"task of {folder}", read_call(folder).get("task"), (TASK,))
     return Score.load(folder)
+
+
+def _cka_table(ranking: Ranking, cka: pd.DataFrame) -> ReportTable:
+    best = cka.loc[cka.dropna(subset="value").groupby("model")["value"].idxmax()]
+    rows = best.sort_values("value", ascending=False)[["model", "layer", "value"]]
+    table = rows.assign(model=rows["model"].map(ranking.labels))
+    return ReportTable(
+        table,
+        caption="Debiased linear CKA of features and responses, mean over subjects: the "
+        "layer with the largest value (optimistic).",
+        headers={"model": "Model", "layer": "Layer", "value": "CKA"},
+        formats={"value": ".3f"},
+    )
 
 
 def _matrices(folder: Path, name: str, ranking: Ranking) -> list[NamedFigure]:

@@ -47,6 +47,7 @@ def test_rsa_prints_the_ranking_and_leaves_a_report(inputs, tmp_path):
     call = Score.load(out).provenance.call
     assert (call["compare"], call["n_bootstrap"]) == ("spearman", 20)
     assert run("report", out).exit_code == 0
+    assert "Debiased linear CKA" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_options_of_rsa_reach_the_run(inputs, tmp_path):
