@@ -4,7 +4,6 @@ A network with random weights has the colour of its trained twin, with a broken 
 an open bar.
 """
 
-import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -377,9 +376,7 @@ def plot_difference_matrix(
     shown = np.where(p < alpha, difference, np.nan)
     image = ax.imshow(shown, cmap="RdBu_r", norm=norm, aspect="auto")
     _write_cells(ax, difference, p, alpha, largest)
-    names = [
-        textwrap.shorten(told[name], _LABEL_LENGTH, placeholder=" …") for name in order
-    ]
+    names = [_shortened(told[name]) for name in order]
     ax.set_xticks(
         range(n),
         names,

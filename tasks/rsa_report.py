@@ -204,8 +204,8 @@ def _cka_table(ranking: Ranking, cka: pd.DataFrame) -> ReportTable:
     table = rows.assign(model=rows["model"].map(ranking.labels))
     return ReportTable(
         table,
-        caption="Debiased linear CKA of features and responses, mean over subjects: the "
-        "layer with the largest value (optimistic).",
+        caption="Debiased linear CKA of features and responses, mean over subjects: "
+        "the layer with the largest value (optimistic).",
         headers={"model": "Model", "layer": "Layer", "value": "CKA"},
         formats={"value": ".3f"},
     )
