@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.collections import EllipseCollection
+from matplotlib.patches import Patch, Rectangle
 
 from analysis.plot_style import (
     GREY,
@@ -421,4 +422,63 @@ def plot_space_shares(
     finish(ax, grid="x")
     ax.tick_params(axis="y", length=0)
     legend_below(ax, entries)
+    return ax
+
+
+def plot_receptive_fields(
+    units: pd.DataFrame, *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Plot where in the picture units look: centres, and circles of one sigma.
+
+    Parameters
+    ----------
+    units : DataFrame
+        Rows of units: `rf_x` (to the right), `rf_y` (upwards) and `rf_sigma`, in sides
+        of the picture from its centre. Undefined ones are left out.
+    title : str, optional
+        Above the axes.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        One circle per distinct field; the area of its centre grows with the number of
+        units that have it. The square is the picture.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+    """
+    columns = ["rf_x", "rf_y", "rf_sigma"]
+    check_columns("units", units.columns, columns)
+    fields = units[columns].dropna().value_counts(sort=False).reset_index()
+    ax = new_axes(ax, (3.6, 3.6))
+    x, y, sigma, n = (fields[c].to_numpy(np.float64) for c in [*columns, "count"])
+    ax.add_patch(Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor=GREY))
+    circles = EllipseCollection(
+        2 * sigma,
+        2 * sigma,
+        np.zeros_like(sigma),
+        units="xy",
+        offsets=np.column_stack([x, y]),
+        offset_transform=ax.transData,
+        facecolors="none",
+        edgecolors=PALETTE[0],
+        linewidths=0.9,
+        alpha=0.45,
+    )
+    ax.add_collection(circles)
+    area = 50 * n / max(n, default=1)
+    ax.scatter(x, y, s=4 + area, color=PALETTE[1], alpha=0.7, linewidths=0, zorder=3)
+    # Outer centres may lie beyond the picture.
+    ax.set_xlim(-0.75, 0.75)
+    ax.set_ylim(-0.75, 0.75)
+    ax.set_aspect("equal")
+    ax.set_xlabel("Right of the centre (sides)")
+    ax.set_ylabel("Above the centre (sides)")
+    if title:
+        set_title(ax, title)
+    finish(ax, grid="both")
     return ax

@@ -1,5 +1,6 @@
 """Figures of dissimilarity matrices."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,9 +8,12 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from analysis.plot_style import GREY, TEXT_PT, new_axes, set_title
+from analysis.plot_style import GREY, TEXT_PT, new_axes
 from analysis.rsa import count_stimuli
 from neurovis.core.checks import check_array
+
+# Matrices stand side by side.
+_TITLE_LENGTH = 28
 
 
 def plot_rdm(
@@ -74,6 +78,6 @@ def plot_rdm(
     ax.tick_params(length=0)
     ax.spines[:].set_color(GREY)
     if title:
-        set_title(ax, title)
-        ax.title.set_fontsize(TEXT_PT)
+        wrapped = textwrap.fill(title, _TITLE_LENGTH)
+        ax.set_title(wrapped, loc="left", fontsize=TEXT_PT - 0.5, parse_math=False)
     return ax

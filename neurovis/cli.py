@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+import neurovis.cli_brain  # noqa: F401  more commands of `run`
 from neurovis import __version__
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app

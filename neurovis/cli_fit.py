@@ -33,6 +33,7 @@ class Method(StrEnum):
     ridge = "ridge"
     fractional = "fractional"
     banded = "banded"
+    fwrf = "fwrf"
 
 
 class Search(StrEnum):
@@ -151,7 +152,11 @@ def fit_encoding(
         Path, typer.Option(help="Folder for tables, models, maps, report.")
     ] = Path("results/fit-encoding"),
     method: Annotated[
-        Method, typer.Option(help="banded: one model of all layers together.")
+        Method,
+        typer.Option(
+            help="banded: one model of all layers together; fwrf: receptive fields, "
+            "with layers as LAYER:flat."
+        ),
     ] = Method.ridge,
     subject: Annotated[
         str | None, typer.Option(help="Subjects, separated by commas [all].")
@@ -180,7 +185,11 @@ def fit_encoding(
         typer.Option(help="Penalties, separated by commas [p/1000 to 10000 p]."),
     ] = None,
     cv: Annotated[
-        str, typer.Option(help="Folds within the training pictures, loo or gcv.")
+        str,
+        typer.Option(
+            help="Folds within the training pictures, loo, gcv; for fwrf also holdout, "
+            "as published."
+        ),
     ] = "5",
     search: Annotated[
         Search, typer.Option(help="Near the likely penalty, or all of them.")
@@ -194,6 +203,15 @@ def fit_encoding(
     projection: Annotated[
         Projection, typer.Option(help="Components of training pictures, or random.")
     ] = Projection.pca,
+    maps: Annotated[
+        int, typer.Option(help="Most maps of each layer, by variance (fwrf).")
+    ] = 512,
+    sigmas: Annotated[
+        int, typer.Option(help="Sizes of receptive fields to try (fwrf).")
+    ] = 8,
+    smallest_sigma: Annotated[
+        float, typer.Option(help="Smallest of them, in sides of the picture (fwrf).")
+    ] = 0.04,
     resize: Annotated[
         Resize | None, typer.Option(help="Pictures to input [the network's own rule].")
     ] = None,
@@ -237,6 +255,9 @@ def fit_encoding(
         n_iter=weightings,
         n_components=components,
         projection=projection.value,
+        n_maps=maps,
+        n_sigmas=sigmas,
+        smallest_sigma=smallest_sigma,
         keep_models=models,
         store=store,
         n_permutations=permutations,

@@ -51,15 +51,6 @@ class Appearance(StrEnum):
     synthetic = "synthetic"
 
 
-class Resize(StrEnum):
-    """How pictures come to the size of the input of a network."""
-
-    squash = "squash"
-    crop = "crop"
-    pad = "pad"
-    own = "own"
-
-
 class TargetPosition(StrEnum):
     """Whether a model of object search is told where the target is."""
 
@@ -114,26 +105,6 @@ Preprocessing = Annotated[
     str | None, typer.Option(help="Pixels of a VGG16 file with torchvision names.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed [0].")]
-Features = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="NETWORK[@WEIGHTS][:LAYER,...], given:NAME or file:PATH; repeatable "
-        "[untrained networks and baselines]."
-    ),
-]
-Resampled = Annotated[
-    int, typer.Option("--n-bootstrap", help="Resamples for limits and differences.")
-]
-Permuted = Annotated[
-    int, typer.Option("--n-permutations", help="Exchanges of stimuli for chance.")
-]
-Squash = Annotated[
-    Resize,
-    typer.Option(
-        help="How pictures come to a network's size: squash keeps all of them, own is "
-        "the network's rule."
-    ),
-]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
@@ -314,7 +285,7 @@ def run_free_viewing(
     is_number = images is not None and images.isdecimal()
     run(
         split_names(models),
-        _needed("free-viewing", data),
+        needed("free-viewing", data),
         out,
         images=int(str(images)) if is_number else images,
         optional_metrics=split_names(extra),
@@ -365,7 +336,7 @@ def run_object_search(
     from tasks.object_search import run_object_search as run
     from tasks.simulated_search import SimulatedSearch
 
-    source = _needed("object-search", data)
+    source = needed("object-search", data)
     run(
         SimulatedSearch(seed=seed) if source == "simulated" else source,
         out,
@@ -382,132 +353,36 @@ def run_object_search(
     finish(out)
 
 
-@run_app.command("rsa")
-def run_rsa(
-    data: Annotated[
-        str | None,
-        typer.Option(help="NAME:PATH, such as objects92:PATH or v4-images:PATH."),
-    ] = None,
-    features: Features = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for tables, figures, report.")
-    ] = _out("rsa"),
-    measure: Annotated[
-        str,
-        typer.Option(
-            help="correlation, cosine, euclidean, squared_euclidean or crossnobis."
-        ),
-    ] = "correlation",
-    compare: Annotated[
-        str,
-        typer.Option(
-            help="spearman, pearson, kendall_tau_a, rho_a, cosine, whitened_cosine or "
-            "whitened_pearson."
-        ),
-    ] = "spearman",
-    source: Annotated[
-        list[str] | None,
-        typer.Option(help="Published matrices, such as 'human IT'; repeatable [all]."),
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="Regions of units, separated by commas.")
-    ] = None,
-    subjects: Annotated[
-        str | None, typer.Option(help="Subjects, separated by commas [all].")
-    ] = None,
-    stimuli: Annotated[
-        int | None, typer.Option(help="So many stimuli, spread evenly [all].")
-    ] = None,
-    resize: Squash = Resize.squash,
-    n_bootstrap: Resampled = 1000,
-    n_permutations: Permuted = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
-    device: Device = "auto",
-) -> None:
-    """Compare the dissimilarities of layers with those of brain regions."""
-    from tasks.brain_ranking import DEFAULT_FEATURES
-    from tasks.rsa import run_rsa as run
-
-    run(
-        str(_needed("rsa", data)),
-        features or DEFAULT_FEATURES,
-        out,
-        measure=measure,
-        compare=compare,
-        source=source or None,
-        regions=split_names(regions) if regions else None,
-        subjects=split_names(subjects) if subjects else None,
-        stimuli=stimuli,
-        resize=None if resize is Resize.own else resize.value,
-        n_bootstrap=n_bootstrap,
-        n_permutations=n_permutations,
-        seed=seed,
-        device=device,
-    )
-    finish(out)
-
-
-@run_app.command("brain-ranking")
-def run_brain_ranking(
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME:PATH, such as v4-images:PATH; repeatable."),
-    ] = None,
-    features: Features = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for tables, figures, report.")
-    ] = _out("brain-ranking"),
-    source: Annotated[
-        list[str] | None,
-        typer.Option(help="Published matrices, such as 'human IT'; repeatable [all]."),
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="Regions of units, separated by commas.")
-    ] = None,
-    stimuli: Annotated[
-        int | None, typer.Option(help="For RSA, so many stimuli [all].")
-    ] = None,
-    resize: Squash = Resize.squash,
-    n_bootstrap: Resampled = 1000,
-    n_permutations: Permuted = 1000,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder for features of several runs.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
-    device: Device = "auto",
-) -> None:
-    """Rank models on brain data by encoding models and RSA, in one report."""
-    from tasks.brain_ranking import run_brain_ranking as run
-
-    _needed("brain-ranking", data[0] if data else None)
-    run(
-        data or [],
-        features,
-        out,
-        source=source or None,
-        regions=split_names(regions) if regions else None,
-        stimuli=stimuli,
-        resize=None if resize is Resize.own else resize.value,
-        n_bootstrap=n_bootstrap,
-        n_permutations=n_permutations,
-        store=store,
-        seed=seed,
-        device=device,
-    )
-    finish(out)
-
-
 def _run_options(task: str, config: Path | None, **flags: Any) -> dict[str, Any]:
     """Merge a TOML file and flags, and ask for data where an experiment needs them."""
     from tasks.run_config import run_options
 
     options = run_options(task, config, **flags)
     if "data" in flags:
-        _needed(task, options.get("data"))
+        needed(task, options.get("data"))
     return options
 
 
-def _needed(task: str, data: Path | str | None) -> Path | str:
+def needed(task: str, data: Path | str | None) -> Path | str:
+    """Return `data`, or say that it is needed.
+
+    Parameters
+    ----------
+    task : str
+        Name of the experiment.
+    data : Path or str or None
+        What came from the command line.
+
+    Returns
+    -------
+    Path or str
+        `data`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
     if data is None:
         raise ValueError(
             f"`--data` is needed: the folder with the data of {task}. See `neurovis "

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
@@ -23,6 +24,7 @@ from tasks.brain_sources import BrainData, fingerprint_responses, split_source
 from tasks.encoding_data import HeldOut, hold_out, load_brains
 from tasks.encoding_features import plan_features
 from tasks.encoding_fits import METHODS, FitSettings, make_candidates
+from tasks.encoding_fwrf import METHOD, FieldGrid, holdout_rows
 from tasks.encoding_layers import file_name
 from tasks.encoding_maps import write_maps
 from tasks.encoding_parts import Part
@@ -48,6 +50,9 @@ def fit_encoding(
     n_iter: int = 50,
     n_components: int | None = None,
     projection: str = "pca",
+    n_maps: int = 512,
+    n_sigmas: int = 8,
+    smallest_sigma: float = 0.04,
     keep_models: bool = True,
     store: str | Path | None = None,
     n_permutations: int = 1000,
@@ -59,9 +64,9 @@ def fit_encoding(
     """Fit encoding models and leave tables, maps and models in a folder.
 
     Each layer of each request is one model of each subject; with "banded" all layers
-    together are one. Features are standardised, and penalties chosen for each unit, by
-    training pictures alone. Interrupted, it resumes when called again and ends with
-    identical tables.
+    together are one, with "fwrf" all layers of a request. Features are standardised,
+    and penalties chosen for each unit, by training pictures alone. Interrupted, it
+    resumes when called again and ends with identical tables.
 
     Parameters
     ----------
@@ -75,9 +80,14 @@ def fit_encoding(
         ``models/SUBJECT/MODEL/LAYER`` (`neurovis.fitting.encoding_model`);
         ``predictions/SUBJECT`` with held-out responses, their stimuli, units, and
         ``MODEL/LAYER.npy``; ``maps``. Read them by `tasks.encoding_run.load_encoding`.
-    method : {"ridge", "fractional", "banded"}
+    method : {"ridge", "fractional", "banded", "fwrf"}
         `neurovis.fitting.ridge.RidgeCV`, or the estimators in
-        `neurovis.fitting.fractional_ridge` and `neurovis.fitting.banded`.
+        `neurovis.fitting.fractional_ridge`, `neurovis.fitting.banded` and
+        `neurovis.fitting.fwrf`. The last pools whole maps (``LAYER:flat``, or
+        ``LAYER:gridK`` to make them smaller) with one Gaussian per unit; layers
+        without places count as maps of one pixel. Its table of units has the columns
+        `rf_x` (to the right), `rf_y` (upwards), both from the centre, and `rf_sigma`,
+        in sides of the square that the network sees.
     subjects, regions, min_ncsnr : optional
         As `tasks.brain_sources.load_brain`.
     test : str, default "auto"
@@ -85,12 +95,15 @@ def fit_encoding(
         the data come with. Of several splits ("folds-N") scores are averaged; with
         "leave-one-out" predictions are pooled.
     alphas : sequence of float, optional
-        Penalties ("ridge", "banded"), next to sums of squared errors; by default 15
+        Penalties (not for "fractional"), next to sums of squared errors; by default 15
         from p / 1000 to 10,000 p, with p the sum of the variances of all features:
         their number, if they are standardised.
-    cv : int, "loo" or "gcv"
+    cv : int, "loo", "gcv" or "holdout"
         How penalties are compared within the training rows; a number of folds of
-        stimuli for "fractional".
+        stimuli for "fractional". "fwrf" takes that, or "holdout" for the published
+        protocol: the last 500 training rows choose ("holdout-N": the last N), the
+        constant is penalised, nothing is refitted, penalties are by default 9 from 1e3
+        to 1e7.
     search : {"window", "full"}
         As `neurovis.fitting.ridge.RidgeCV`.
     n_iter : int, default 50
@@ -100,6 +113,13 @@ def fit_encoding(
         variances: a model with any is not standardised.
     projection : {"pca", "sparse"}
         Principal components of training pictures, or a random projection.
+    n_maps : int, default 512
+        Most maps of each layer: those that vary most over training pictures ("fwrf").
+    n_sigmas : int, default 8
+        Sizes of pools that are tried, up to 0.4 of the picture ("fwrf").
+    smallest_sigma : float, default 0.04
+        Smallest of them: the lattice of 875 pools has most of them at this size
+        ("fwrf").
     keep_models : bool, default True
         Write the fitted weights: 4 bytes for each feature and unit.
     store : str or Path, optional
@@ -137,7 +157,13 @@ def fit_encoding(
     adjusted over the units of a model. `cv_score` and everything else that is chosen by
     comes from training rows alone.
     """
-    settings = _check_settings(method, alphas, cv, search, n_iter, seed, device)
+    grid = FieldGrid(n_maps, n_sigmas, smallest_sigma)
+    settings = _check_settings(method, alphas, cv, search, n_iter, seed, device, grid)
+    if method == METHOD and n_components is not None:
+        raise ValueError(
+            "`n_components` projects features, and method='fwrf' needs maps as they "
+            "are: use `n_maps`."
+        )
     for name, number in (("n_permutations", n_permutations), ("seed", seed)):
         check_whole(name, number, low=0)
     check_whole("n_bootstrap", n_bootstrap, low=1)
@@ -159,6 +185,7 @@ def fit_encoding(
         projection=projection,
         seed=seed,
         device=device,
+        whole_maps=method == METHOD,
     )
     candidates = {name: make_candidates(s, method) for name, s in sources.items()}
     _check_subjects(brains)
@@ -229,13 +256,20 @@ def _check_settings(
     n_iter: int,
     seed: int,
     device: str,
+    grid: FieldGrid,
 ) -> FitSettings:
     check_option("method", method, METHODS)
     check_option("search", search, ("window", "full"))
     check_whole("n_iter", n_iter, low=1)
     resolve(device)
     if isinstance(cv, str):
-        check_option("cv", cv, ("loo", "gcv"))
+        if method != METHOD:
+            check_option("cv", cv, ("loo", "gcv"))
+        elif holdout_rows(cv) is None:
+            raise ValueError(
+                "method='fwrf' needs a number of folds, 'holdout' or 'holdout-N' as "
+                f"`cv`; got {cv!r}."
+            )
         if method == "fractional":
             raise ValueError(
                 f"method='fractional' needs a number of folds; got `cv` {cv!r}."
@@ -246,15 +280,15 @@ def _check_settings(
     if alphas is not None:
         if method == "fractional":
             raise ValueError(
-                "`alphas` are for 'ridge' and 'banded': method='fractional' chooses "
-                "shares of the length of the unpenalised solution."
+                "`alphas` are for other methods: 'fractional' chooses shares of the "
+                "length of the unpenalised solution."
             )
         numbers = tuple(float(alpha) for alpha in np.atleast_1d(alphas))
         if not numbers or not all(0 < alpha < np.inf for alpha in numbers):
             raise ValueError(
                 f"`alphas` must be one or more finite numbers above 0; got {alphas!r}."
             )
-    return FitSettings(method, numbers, cv, search, n_iter, seed, device)
+    return FitSettings(method, numbers, cv, search, n_iter, seed, device, grid)
 
 
 def _check_folds(held: HeldOut, settings: FitSettings) -> None:
@@ -267,11 +301,30 @@ def _check_folds(held: HeldOut, settings: FitSettings) -> None:
             f"`cv` asks for {settings.cv!r}, but {held.data.name} has {fewest} stimuli "
             f"to train on in `test` {held.splits[0].name!r}. Ask for fewer folds."
         )
+    n_held = holdout_rows(settings.cv)
+    for split in held.splits if n_held is not None else ():
+        _check_holdout(held.data.name, ids[split.train], n_held or 0)
     repeats = len(ids) > len(np.unique(ids))
-    if repeats and isinstance(settings.cv, str):
+    if n_held is None and repeats and isinstance(settings.cv, str):
         raise ValueError(
             f"cv={settings.cv!r} leaves out single rows, and {held.data.name} has "
             "several of one stimulus: use a number of folds, which keep them together."
+        )
+
+
+def _check_holdout(name: str, ids: NDArray[Any], n_held: int) -> None:
+    """Refuse hold-outs of all rows, or of stimuli that are trained on."""
+    if n_held >= len(ids):
+        raise ValueError(
+            f"`cv` holds out {n_held} training rows, and {name} has {len(ids)}: ask "
+            f"for fewer, such as 'holdout-{max(1, len(ids) // 10)}', or for folds."
+        )
+    n_both = len(np.intersect1d(ids[:-n_held], ids[-n_held:]))
+    if n_both:
+        raise ValueError(
+            f"`cv` holds out the last {n_held} training rows of {name}, and {n_both} "
+            "of their stimuli are trained on too: use a number of folds, which keep "
+            "trials of one stimulus together."
         )
 
 

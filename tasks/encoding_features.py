@@ -1,7 +1,7 @@
 """Features of an encoding model, projected by what training rows tell alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from neurovis.adapters.feature_components import principal_components
+from neurovis.adapters.feature_layers import Reading
 from neurovis.adapters.feature_models import Backbone
 from neurovis.adapters.feature_stream import plan
 from neurovis.adapters.features import fingerprint_pictures, fit_principal_components
@@ -25,6 +26,7 @@ from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import plain, sha256_bytes, sha256_json
 from neurovis.core.pictures import LazyPictures
 from tasks.brain_sources import BrainData, Split
+from tasks.encoding_fwrf import MapShape, coarse_note, map_shapes
 from tasks.encoding_layers import Layer, file_name
 from tasks.feature_specs import (
     FeatureSpec,
@@ -62,6 +64,8 @@ class FeatureSource:
         Seed of random projections.
     device : str
         Where networks run.
+    shapes : mapping of str to tuple of int
+        Maps, height and width of each request, where whole maps are wanted.
     """
 
     spec: FeatureSpec
@@ -73,6 +77,7 @@ class FeatureSource:
     projection: str = "pca"
     seed: int = 0
     device: str = "cpu"
+    shapes: Mapping[str, MapShape] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -87,10 +92,12 @@ class FeatureSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know."""
+        coarse = coarse_note(self.shapes, self.spec.title) if self.shapes else ()
         if not self.is_untrained:
-            return ()
+            return coarse
         assert self.backbone is not None
-        return (f"{self.spec.title}: untrained weights ({self.backbone.weights_name})",)
+        name = self.backbone.weights_name
+        return (f"{self.spec.title}: untrained weights ({name})", *coarse)
 
     @cached_property
     def _requests(self) -> dict[str, tuple[str, ...]]:
@@ -109,6 +116,21 @@ class FeatureSource:
             for name, (array,) in parts.items()
         ]
         return sha256_bytes("\n".join(texts).encode())
+
+    def map_shapes(self, layer: str) -> tuple[MapShape, ...]:
+        """Return the shapes of the parts of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Title.
+
+        Returns
+        -------
+        tuple of tuple of int
+            Maps, height and width, in the order of the parts.
+        """
+        return tuple(self.shapes[request] for request in self._requests[layer])
 
     def _projected(self, layer: str) -> list[str]:
         """Return the requests of a layer that have too many features."""
@@ -314,6 +336,7 @@ def plan_features(
     projection: str = "pca",
     seed: int = 0,
     device: str = "cpu",
+    whole_maps: bool = False,
 ) -> dict[str, list[FeatureSource]]:
     """Check requests for features against networks and data, before any is computed.
 
@@ -335,6 +358,8 @@ def plan_features(
         Seed of random projections.
     device : str, default "cpu"
         Where networks will run.
+    whole_maps : bool, default False
+        Refuse what has no places in the picture.
 
     Returns
     -------
@@ -368,8 +393,16 @@ def plan_features(
     for spec in specs:
         backbone = spec.load_backbone() if spec.source == "network" else None
         sizes: dict[str, int] = {}
+        shapes: dict[str, MapShape] = {}
         if backbone is not None:
-            sizes = _layer_sizes(spec, backbone)
+            readings = _readings(spec, backbone)
+            sizes = {reading.text: reading.n_features for reading in readings}
+            shapes = map_shapes(readings, spec.title) if whole_maps else {}
+        elif whole_maps:
+            raise ValueError(
+                f"method='fwrf' pools feature maps, and {spec.source}:{spec.name} has "
+                "none: name a network."
+            )
         for brain in brains:
             if backbone is not None:
                 pictures_of(spec, brain)
@@ -386,17 +419,16 @@ def plan_features(
                 projection,
                 seed,
                 device,
+                shapes,
             )
             _check_source(source, splits[brain.name])
             sources[brain.name].append(source)
     return sources
 
 
-def _layer_sizes(spec: FeatureSpec, backbone: Backbone) -> dict[str, int]:
+def _readings(spec: FeatureSpec, backbone: Backbone) -> list[Reading]:
     requests = [part for layer in spec.layers for part in split_layer(layer)[1]]
-    unique = list(dict.fromkeys(requests))
-    readings = plan(backbone, unique, torch.device("cpu"))
-    return {reading.text: reading.n_features for reading in readings}
+    return plan(backbone, list(dict.fromkeys(requests)), torch.device("cpu"))
 
 
 def _check_source(source: FeatureSource, splits: Sequence[Split]) -> None:

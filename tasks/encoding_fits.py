@@ -1,7 +1,8 @@
 """Fits of encoding models: predictions of held-out rows, and the model that is kept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,33 @@ from neurovis.core.files import plain
 from neurovis.fitting.banded import BandedRidgeCV
 from neurovis.fitting.encoding_model import EncodingModel, FeatureSpace
 from neurovis.fitting.fractional_ridge import FractionalRidgeCV
+from neurovis.fitting.fwrf import FwRF
+from neurovis.fitting.fwrf_model import FwRFModel, make_fwrf_model
 from neurovis.fitting.ridge import RidgeCV
 from tasks.encoding_data import HeldOut
 from tasks.encoding_features import FeatureSource
+from tasks.encoding_fwrf import (
+    FIELD_COLUMNS,
+    LAYERS,
+    METHOD,
+    FeatureMaps,
+    FieldGrid,
+    choose_maps,
+    default_field_alphas,
+    field_choice,
+    fit_fields,
+)
 from tasks.encoding_layers import Layer, RowView
 
-METHODS = ("ridge", "fractional", "banded")
+METHODS = ("ridge", "fractional", "banded", METHOD)
 # Memory for targets: fixed, so that rounding does not depend on what is free.
 _TARGET_BYTES = 2**30
 # Penalties as multiples of the variance of all features together.
 _RELATIVE_ALPHAS = tuple(10.0 ** (k / 2) for k in range(-6, 9))
 LEAST_SPREAD = 1e-3
 """Share of the typical spread of a layer that no feature is divided by less than."""
+
+_MEDIANS = ("alpha", *FIELD_COLUMNS)  # over splits
 
 LICENCE = (
     "These weights were fitted to the responses named under `training` and to features "
@@ -41,9 +57,10 @@ class FitSettings:
     method : str
         One of `METHODS`.
     alphas : tuple of float, optional
-        Penalties to choose from ("ridge", "banded"); by default `default_alphas`.
-    cv : int, "loo" or "gcv"
-        How they are compared within the training rows ("fractional": a number).
+        Penalties to choose from (not "fractional"); by default `default_alphas`.
+    cv : int or str
+        How they are compared within the training rows: a number of folds of stimuli;
+        "loo", "gcv" ("ridge", "banded"); "holdout" ("fwrf").
     search : {"window", "full"}
         As `neurovis.fitting.ridge.RidgeCV` ("ridge", "banded").
     n_iter : int
@@ -52,6 +69,8 @@ class FitSettings:
         Of their draw.
     device : str
         Where to compute.
+    grid : FieldGrid
+        Pools and maps ("fwrf").
     """
 
     method: str = "ridge"
@@ -61,6 +80,7 @@ class FitSettings:
     n_iter: int = 50
     seed: int = 0
     device: str = "cpu"
+    grid: FieldGrid = field(default_factory=FieldGrid)
 
     def identity(self) -> dict[str, Any]:
         """Return what fits depend on.
@@ -71,7 +91,9 @@ class FitSettings:
             JSON values.
         """
         facts: dict[str, Any] = {"method": self.method, "cv": self.cv}
-        if self.method != "fractional":
+        if self.method == METHOD:
+            facts |= {"alphas": self.alphas, **vars(self.grid)}
+        elif self.method != "fractional":
             facts |= {"alphas": self.alphas, "search": self.search}
         if self.method == "banded":
             facts |= {"n_iter": self.n_iter, "seed": self.seed}
@@ -139,13 +161,13 @@ class Kept:
 
     Parameters
     ----------
-    model : EncodingModel
+    model : EncodingModel or FwRFModel
         The model.
     layers : tuple of Layer
         Features of its spaces, with their projections.
     """
 
-    model: EncodingModel
+    model: EncodingModel | FwRFModel
     layers: tuple[Layer, ...]
 
 
@@ -161,7 +183,7 @@ class Fit:
         `alpha` (penalty, the median over splits), `cv_score` (share of the variance of
         training rows explained in cross-validation within them, mean over splits),
         `at_smallest` and `at_largest` (share of splits whose penalty is an end of the
-        grid, 0..1).
+        grid, 0..1); with receptive fields `rf_x`, `rf_y`, `rf_sigma` (medians).
     shares : ndarray of float64, shape (n_spaces, n_units), or None
         Of several spaces: R2 of held-out rows divided by the product measure.
     kept : Kept or None
@@ -187,13 +209,19 @@ def make_candidates(sources: Sequence[FeatureSource], method: str) -> list[Candi
     Returns
     -------
     list of Candidate
-        One per layer; for "banded" one of all layers together.
+        One per layer; for "fwrf" one per source, for "banded" one of all together.
 
     Raises
     ------
     ValueError
         If "banded" has one feature space only.
     """
+    if method == METHOD:
+        own = [[(s, layer) for layer in s.layers] for s in sources]
+        return [
+            Candidate(s.spec.title, LAYERS if len(m) > 1 else m[0][1], tuple(m))
+            for s, m in zip(sources, own, strict=True)
+        ]
     members = [(source, layer) for source in sources for layer in source.layers]
     if method != "banded":
         return [Candidate(s.spec.title, layer, ((s, layer),)) for s, layer in members]
@@ -203,7 +231,7 @@ def make_candidates(sources: Sequence[FeatureSource], method: str) -> list[Candi
             "several `features` or layers, or take method='ridge'."
         )
     titles = dict.fromkeys(source.spec.title for source in sources)
-    return [Candidate(" + ".join(titles), "all layers", tuple(members))]
+    return [Candidate(" + ".join(titles), LAYERS, tuple(members))]
 
 
 def default_alphas(total_variance: float) -> tuple[float, ...]:
@@ -235,6 +263,7 @@ def fit_candidate(
     *,
     keep_model: bool = True,
     key: str = "",
+    folder: Path | None = None,
 ) -> Fit:
     """Fit every split, predict what was left out, and fit the model that is kept.
 
@@ -250,6 +279,8 @@ def fit_candidate(
         Return a model: that of the split, or one of all rows if there are several.
     key : str, optional
         Hash of all that the model depends on, kept with it.
+    folder : Path, optional
+        Where a search for receptive fields that was killed is found again.
 
     Returns
     -------
@@ -263,27 +294,27 @@ def fit_candidate(
     """
     shape = (len(held.table), held.data.responses.n_units)
     predictions = np.full(shape, np.nan, np.float32)
-    n_spaces = len(candidate.members)
+    n_spaces = len(candidate.members) if settings.method == "banded" else 1
     shares = np.full((n_spaces, *shape), np.nan, np.float32) if n_spaces > 1 else None
     found = []
     kept = None
     for split in held.splits:
-        layers = _load(candidate, split.train)
-        estimator = _fit(candidate, layers, held, split.train, settings)
+        features = _load(candidate, split.train, settings)
+        estimator = _fit(features, held, split.train, settings, folder)
         at, rows = held.places(split)
-        new = _rows(candidate, layers, rows)
+        new = features.rows(rows)
         predictions[at] = estimator.predict(new)
         if shares is not None:
             shares[:, at] = estimator.predict(new, split=True)
         found.append(_choice(estimator, held, split.train))
         if keep_model and len(held.splits) == 1:
-            kept = _keep(candidate, layers, held, estimator, settings, key)
+            kept = _keep(candidate, features, held, estimator, settings, key)
     if keep_model and kept is None:
-        layers = _load(candidate, held.final_train)
-        estimator = _fit(candidate, layers, held, held.final_train, settings)
-        kept = _keep(candidate, layers, held, estimator, settings, key)
+        features = _load(candidate, held.final_train, settings)
+        estimator = _fit(features, held, held.final_train, settings, folder)
+        kept = _keep(candidate, features, held, estimator, settings, key)
     units = {
-        name: (np.median if name == "alpha" else np.mean)([f[name] for f in found], 0)
+        name: (np.median if name in _MEDIANS else np.mean)([f[name] for f in found], 0)
         for name in found[0]
     }
     divided = None
@@ -293,28 +324,58 @@ def fit_candidate(
     return Fit(predictions, units, divided, kept)
 
 
-def _load(candidate: Candidate, train: NDArray[np.int64]) -> tuple[Layer, ...]:
-    return tuple(source.load(layer, train) for source, layer in candidate.members)
+@dataclass(frozen=True, eq=False)
+class _SideBySide:
+    """Features of one or more spaces."""
+
+    spaces: tuple[str, ...]
+    layers: tuple[Layer, ...]
+
+    def rows(self, which: NDArray[np.integer[Any]]) -> Any:
+        """Return some rows as the estimator takes them."""
+        parts = [layer.rows(which) for layer in self.layers]
+        if len(parts) == 1:
+            return parts[0]
+        return dict(zip(self.spaces, parts, strict=True))
 
 
-def _rows(
-    candidate: Candidate, layers: Sequence[Layer], rows: NDArray[np.integer[Any]]
-) -> Any:
-    """Return features as the estimator takes them."""
-    parts = [layer.rows(rows) for layer in layers]
-    if len(parts) == 1:
-        return parts[0]
-    return dict(zip(candidate.spaces, parts, strict=True))
+def _load(
+    candidate: Candidate, train: NDArray[np.int64], settings: FitSettings
+) -> _SideBySide | FeatureMaps:
+    """Return features, chosen and projected by what training rows tell."""
+    members = candidate.members
+    layers = tuple(source.load(layer, train) for source, layer in members)
+    if settings.method != METHOD:
+        return _SideBySide(candidate.spaces, layers)
+    shapes = [source.map_shapes(layer) for source, layer in members]
+    return choose_maps(candidate.spaces, layers, shapes, train, settings.grid.n_maps)
 
 
 def _fit(
-    candidate: Candidate,
-    layers: Sequence[Layer],
+    features: _SideBySide | FeatureMaps,
     held: HeldOut,
     train: NDArray[np.int64],
     settings: FitSettings,
+    folder: Path | None,
 ) -> Any:
     """Return a fitted estimator."""
+    responses = held.data.responses
+    # Trials of one stimulus are held out together.
+    groups = responses.stimuli["stimulus_id"].to_numpy()[train]
+    if isinstance(features, FeatureMaps):
+        alphas = settings.alphas or default_field_alphas(settings.cv)
+        return fit_fields(
+            features,
+            responses.betas,
+            groups,
+            train,
+            alphas=alphas or default_alphas(features.n_features),
+            cv=settings.cv,
+            grid=settings.grid,
+            folder=folder,
+            device=settings.device,
+        )
+    layers = features.layers
     # Components keep their variances: small ones are mostly noise.
     is_projected = any(layer.projections for layer in layers)
     standardize = False if is_projected else LEAST_SPREAD
@@ -344,24 +405,23 @@ def _fit(
         )
     else:
         estimator = RidgeCV(alphas, search=settings.search, **common)
-    responses = held.data.responses
-    # Trials of one stimulus are held out together.
-    groups = responses.stimuli["stimulus_id"].to_numpy()[train]
-    features = _rows(candidate, layers, train)
-    return estimator.fit(features, RowView(responses.betas, train), groups)
+    rows = features.rows(train)
+    return estimator.fit(rows, RowView(responses.betas, train), groups)
 
 
 def _choice(
     estimator: Any, held: HeldOut, train: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
     """Return what was chosen for each unit, and its score in cross-validation."""
+    variance = _moments(held, train)[1]
+    variance[variance == 0] = np.nan
+    if isinstance(estimator, FwRF):
+        return field_choice(estimator, variance, len(train))
     chosen, grid = estimator.alphas_, estimator.get_params().get("alphas")
     ends = (None, None) if grid is None else (min(grid), max(grid))
     if grid is None:  # the largest fraction has the smallest penalty
         chosen, grid = estimator.fracs_, estimator.fracs
         ends = (max(grid), min(grid))
-    variance = _moments(held, train)[1]
-    variance[variance == 0] = np.nan
     return {
         "alpha": estimator.alphas_,
         "cv_score": 1 + estimator.cv_scores_ / variance,
@@ -372,20 +432,14 @@ def _choice(
 
 def _keep(
     candidate: Candidate,
-    layers: tuple[Layer, ...],
+    features: _SideBySide | FeatureMaps,
     held: HeldOut,
     estimator: Any,
     settings: FitSettings,
     key: str,
 ) -> Kept:
     responses, train = held.data.responses, held.final_train
-    weights = estimator.coef_
-    spaces = []
-    for name, layer in zip(candidate.spaces, layers, strict=True):
-        coef = weights[name] if isinstance(weights, dict) else weights
-        spaces.append(
-            FeatureSpace(name, np.asarray(coef, np.float32), layer.moments(train)[0])
-        )
+    layers = features.layers
     notes = [*candidate.notes, *held.data_notes]
     if len(held.splits) > 1:
         notes.append(
@@ -408,16 +462,29 @@ def _keep(
         source.describe(layer)
         for (source, _), layer in zip(candidate.members, layers, strict=True)
     ]
+    facts: dict[str, Any] = {
+        "features": {"model": candidate.model, "spaces": described},
+        "training": training,
+        "notes": tuple(notes),
+        "licence": LICENCE,
+    }
+    if isinstance(features, FeatureMaps):
+        fields = make_fwrf_model(estimator, features.spaces, responses.units, **facts)
+        return Kept(fields, layers)
+    weights = estimator.coef_
+    spaces = []
+    for name, layer in zip(candidate.spaces, layers, strict=True):
+        coef = weights[name] if isinstance(weights, dict) else weights
+        spaces.append(
+            FeatureSpace(name, np.asarray(coef, np.float32), layer.moments(train)[0])
+        )
     model = EncodingModel(
         tuple(spaces),
         _moments(held, train)[0],
         responses.units,
         np.asarray(estimator.alphas_, np.float64),
         settings.method,
-        features={"model": candidate.model, "spaces": described},
-        training=training,
-        notes=tuple(notes),
-        licence=LICENCE,
+        **facts,
     )
     return Kept(model, layers)
 

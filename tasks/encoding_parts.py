@@ -1,6 +1,8 @@
 """Parts of a run of encoding models: found again after an interruption."""
 
 import logging
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -136,9 +138,11 @@ class Part:
         """
         parts = {**self._parts, "part": "fit"}
         key = Store.key(**parts)
+        search = self.folder / "search" / key
         fit = self._found(key, keep_model)
         if fit is not None:
             logger.info("%s is there already", self._file)
+            _remove(search)
             return fit
         done = fit_candidate(
             self.candidate,
@@ -146,6 +150,7 @@ class Part:
             self.settings,
             keep_model=keep_model,
             key=key,
+            folder=search,
         )
         if done.kept is not None:
             for number, layer in enumerate(done.kept.layers):
@@ -167,6 +172,7 @@ class Part:
             raise DataCorruptError(
                 f"{self._file} is not what was written just now: the disk is faulty."
             )
+        _remove(search)
         return fit
 
     def _found(self, key: str, keep_model: bool) -> Fit | None:
@@ -233,3 +239,10 @@ class Part:
             {**parts, "part": "regions"}, lambda: region_scores(held, *compute())
         )
         return units, regions
+
+
+def _remove(search: Path) -> None:
+    """Remove what only an unfinished search needs."""
+    shutil.rmtree(search, ignore_errors=True)
+    with suppress(OSError):  # it holds those of other models
+        search.parent.rmdir()

@@ -28,6 +28,7 @@ from neurovis.fitting.encoding_model import (
     EncodingModel,
     load_encoding_model,
 )
+from neurovis.fitting.fwrf_model import FwRFModel
 from tasks.brain_sources import split_source
 from tasks.encoding_parts import projection_file
 from tasks.encoding_run import save_matrix
@@ -133,7 +134,9 @@ def predict_encoding(
                 fingerprint=arguments["pictures"],
             )
             parts = [found[request] for request in facts["requests"]]
-            features[facts["space"]] = np.hstack(parts)
+            # Whole maps are large: what stands alone stays on disk.
+            joined = np.hstack(parts) if len(parts) > 1 else parts[0]
+            features[facts["space"]] = joined
     predicted = fitted.predict(features)
     save_matrix(folder / PREDICTIONS_FILE, predicted)
     write_table(folder / "stimuli.parquet", table)
@@ -161,13 +164,13 @@ def _check_stimuli(table: pd.DataFrame, n: int) -> None:
 
 
 def _load_networks(
-    model: EncodingModel, weights: str | Path | None
+    model: EncodingModel | FwRFModel, weights: str | Path | None
 ) -> tuple[list[dict[str, Any]], list[Backbone]]:
     """Return what the spaces are, and their networks, each loaded once."""
     described = model.features.get("spaces", [])
+    names = [space.name for space in model.spaces]
     spaces = [
-        {**facts, "space": space.name}
-        for facts, space in zip(described, model.spaces, strict=True)
+        {**facts, "space": name} for facts, name in zip(described, names, strict=True)
     ]
     for facts in spaces:
         if facts["source"] != "network":
@@ -226,7 +229,7 @@ def _submit(
     folder: Path,
     challenge: Path,
     subject: str,
-    model: EncodingModel,
+    model: EncodingModel | FwRFModel,
     predicted: NDArray[np.float32],
 ) -> list[str]:
     """Write the files of the challenge; return what a reader must know of them."""

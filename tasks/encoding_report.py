@@ -15,6 +15,7 @@ from analysis.plots_encoding import (
     plot_best_layers,
     plot_layer_scores,
     plot_penalties,
+    plot_receptive_fields,
     plot_score_distribution,
     plot_space_shares,
 )
@@ -27,7 +28,7 @@ from neurovis.core.brain_space import HEMISPHERES, SurfaceSpace
 from neurovis.core.files import check_writable_folder
 from tasks.encoding_layers import file_name
 from tasks.encoding_run import EncodingRun, load_encoding
-from tasks.encoding_scores import BASELINE, HELD_OUT, PERMUTED, WHOLE
+from tasks.encoding_scores import ALPHA_FDR, BASELINE, HELD_OUT, PERMUTED, WHOLE
 from tasks.report_parts import (
     NamedFigure,
     axes_grid,
@@ -85,7 +86,9 @@ def write_encoding_report(folder: str | Path) -> Path:
     penalties = _penalty_figure(best)
     maps = _map_figures(run)
     spaces = [] if run.spaces is None else [_space_figure(run)]
-    save_figures(run.folder, [curves, spread, *bars, penalties, *maps, *spaces])
+    fields = _field_figures(run)
+    figures = [curves, spread, *bars, penalties, *maps, *spaces, *fields]
+    save_figures(run.folder, figures)
     models = run.units["model"].nunique()
     subjects = run.units["subject"].nunique()
     sections = [
@@ -107,6 +110,17 @@ def write_encoding_report(folder: str | Path) -> Path:
                 "divided by the product measure, which splits evenly what two spaces "
                 "predict in common.",
                 figures=[item for _, item in spaces],
+            )
+        )
+    if fields:
+        sections.append(
+            Section(
+                "Receptive fields",
+                "One model of all layers: a Gaussian of each unit, the same for all "
+                "feature maps, pools them, and a ridge regression weighs what it sees. "
+                "Place, size and penalty were chosen within the training pictures. "
+                "Places are told in sides of the square that the network sees.",
+                figures=[item for _, item in fields],
             )
         )
     if maps:
@@ -363,6 +377,37 @@ def _space_figure(run: EncodingRun) -> NamedFigure:
         wide=True,
     )
     return "spaces", item
+
+
+def _field_figures(run: EncodingRun) -> list[NamedFigure]:
+    if "rf_x" not in run.units:
+        return []
+    found = []
+    regions = shown_regions(run)
+    for model, name in model_labels(run.units).items():
+        own = run.units[run.units["model"] == model]
+        tested = own["p_fdr"].notna().any()
+        seen = own[own["p_fdr"] < ALPHA_FDR] if tested else own
+        grid = axes_grid(len(regions), 3, (3.3, 3.4))
+        for axes, (family, region) in zip(grid, regions, strict=True):
+            inside, n = seen, len(own)
+            if family:
+                inside, n = (
+                    seen[seen[family] == region],
+                    int((own[family] == region).sum()),
+                )
+            title = f"{_mark(run)}{region}, {len(inside)} of {n}"
+            plot_receptive_fields(inside, title=title, ax=axes)
+        which = "units above chance (FDR 5 %)" if tested else "all units"
+        item = ReportFigure(
+            figure_of(grid[0]),
+            alt=f"Receptive fields of units by region, as {name} finds them",
+            caption=f"{name}: receptive fields of {which}; dots are centres, larger "
+            "where several units share one, circles have a radius of one sigma.",
+            wide=True,
+        )
+        found.append((f"receptive_fields_{file_name(model)}", item))
+    return found
 
 
 # ------------------------------------------------------------------------ maps

@@ -18,6 +18,7 @@ from analysis.stats import percentile_interval
 from neurovis.core.regions import region_labels, region_mask
 from neurovis.core.rng import generator
 from tasks.encoding_data import HeldOut
+from tasks.encoding_fwrf import FIELD_COLUMNS
 
 FloatArray = NDArray[np.float64]
 ALPHA_FDR = 0.05
@@ -215,13 +216,14 @@ def unit_table(
     columns = ["unit_id", *responses.families]
     columns += ["ncsnr"] if "ncsnr" in responses.units else []
     table = responses.units[columns].reset_index(drop=True)
+    fields = [name for name in FIELD_COLUMNS if name in chosen]
     return table.assign(
         r=scores.r,
         r2=scores.r2,
         ceiling=held.ceiling,
         ceiling_kind=held.ceiling_kind,
         r2_noise_normalised=noise_normalised(scores.r, held.ceiling),
-        **{name: chosen[name] for name in CHOSEN},
+        **{name: chosen[name] for name in (*CHOSEN, *fields)},
         p=scores.p,
         p_fdr=fdr_adjusted(scores.p),
         n_train=held.n_train,

@@ -57,6 +57,8 @@ Kriegeskorte, Mur & Bandettini (2008), Front. Syst. Neurosci. 2:4. Nili et al. \
 12:e82566 (resampling stimuli and subjects). Benjamini & Hochberg (1995) (false \
 discovery rate)."""
 _MOST_MATRICES = 8
+# Larger matrices would be a grey noise of many megabytes.
+_MOST_STIMULI = 200
 _NEEDED = ("scores.parquet", "comparisons.parquet", "rdms.npz", "provenance.json")
 
 
@@ -87,7 +89,8 @@ def write_rsa_report(folder: str | Path) -> Path:
     sections, every = [], []
     for (region, subject), ranking in rankings.items():
         figures = ranking_figures(ranking)
-        figures += _matrices(folder, f"{region} {subject}", ranking)
+        if ranking.rows["n"].max() <= _MOST_STIMULI:
+            figures += _matrices(folder, f"{region} {subject}", ranking)
         every += figures
         section = ranking_section(ranking, rsa_text(ranking.rows), figures)
         mine = (score.table["region"] == region) & (score.table["subject"] == subject)
@@ -235,7 +238,7 @@ def _matrices(folder: Path, name: str, ranking: Ranking) -> list[NamedFigure]:
         for model in ranking.order
         if layer_of[model] in place
     ][:_MOST_MATRICES]
-    grid = axes_grid(1 + len(shown), 3, (3.2, 3.1))
+    grid = axes_grid(1 + len(shown), 3, (3.4, 2.75))
     mean = content["subjects"].mean(axis=0)
     plot_rdm(mean, groups=groups, title=name, ax=grid[0])
     for axes, (model, row) in zip(grid[1:], shown, strict=True):

@@ -11,7 +11,7 @@ from neurovis.cli import app, main
 from neurovis.core.types import Score
 from neurovis.core.unit_responses import UnitResponses, save_responses
 
-FEW = ["--n-bootstrap", "20", "--n-permutations", "20", "--device", "cpu"]
+FEW = ["--bootstrap", "20", "--permutations", "20", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_options_of_rsa_reach_the_run(inputs, tmp_path):
     data, features = inputs
     out = tmp_path / "rsa"
     words = ["--measure", "euclidean", "--compare", "rho_a", "--stimuli", "20"]
-    words += ["--subjects", "s1", "--resize", "own", "--seed", "3"]
+    words += ["--subject", "s1", "--resize", "own", "--seed", "3"]
     done = run(
         "run", "rsa", "--data", data, "--features", features, "--out", out, *words, *FEW
     )
@@ -108,5 +108,5 @@ def test_an_unknown_set_is_told_in_one_line(verb, tmp_path, monkeypatch, capsys)
 def test_help_names_the_options(verb):
     done = run("run", verb, "--help")
     assert done.exit_code == 0
-    for option in ("--data", "--features", "--source", "--regions", "--resize"):
+    for option in ("--data", "--features", "--source", "--roi", "--resize"):
         assert option in done.output

@@ -26,6 +26,7 @@ from neurovis.fitting.ridge_eigen import (
     SMALLEST_SINGLE_RATIO,
     decompose,
     largest_eigenvalue,
+    largest_rank,
     selectable,
 )
 from neurovis.fitting.ridge_features import Features
@@ -128,7 +129,8 @@ class SpaceProblem:
         centred = self.fit_intercept
         if self.grams is not None:
             gram = weighted_gram(self.grams, gamma)
-            eigen = decompose(gram, self.dtype, self.order, centred=centred)
+            rank = largest_rank(joint, joint.n_samples, centred=centred)
+            eigen = decompose(gram, self.dtype, self.order, centred=centred, rank=rank)
             return Problem(joint, eigen, *rest)
         solved = decompose_covariances(
             joint,

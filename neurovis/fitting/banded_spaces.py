@@ -13,10 +13,10 @@ from torch import Tensor
 from neurovis.core.checks import check_whole, suggest
 from neurovis.fitting.ridge_features import (
     Features,
-    feature_parts,
     gram_matrix,
     prepare_features,
 )
+from neurovis.fitting.ridge_inputs import feature_parts
 
 CONCENTRATIONS = (0.1, 1.0)
 """Of the Dirichlet distributions that gammas are drawn from: sparse, and uniform."""

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import save_file
 
 from analysis.metrics import unit_blocks
-from neurovis.core.checks import check_array, check_columns, check_path, suggest
+from neurovis.core.checks import check_array, check_columns, check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
@@ -29,6 +29,8 @@ from neurovis.core.files import (
     write_json,
     write_table,
 )
+from neurovis.fitting.encoding_inputs import check_same_rows, features_by_space
+from neurovis.fitting.fwrf_model import KIND, FwRFModel
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -219,45 +221,84 @@ class EncodingModel:
             )
 
     def _parts(self, features: ArrayLike | Mapping[str, Any]) -> list[NDArray[Any]]:
-        names = [space.name for space in self.spaces]
-        if isinstance(features, Mapping):
-            given = {str(name): value for name, value in features.items()}
-        elif len(names) == 1:
-            given = {names[0]: features}
-        else:
-            raise ValueError(
-                f"The model has the spaces {names}: `features` must be a mapping from "
-                "these names to arrays."
-            )
-        wrong = [name for name in given if name not in names]
-        missing = [name for name in names if name not in given]
-        if wrong or missing:
-            hint = suggest(wrong[0], names) if wrong else ""
-            raise ValueError(
-                f"`features` must have the spaces {names}; got {list(given)}.{hint}"
-            )
+        given = features_by_space(features, [space.name for space in self.spaces])
         parts = []
-        for space in self.spaces:
+        for space, values in zip(self.spaces, given, strict=True):
             label = f"features[{space.name!r}]"
-            array = np.asarray(given[space.name])
+            array = np.asarray(values)
             check_array(label, array, shape=(None, space.n_features), finite=True)
             parts.append(array)
-        if len(set(map(len, parts))) > 1:
-            raise ValueError(
-                "`features` of all spaces need the same rows; got "
-                f"{list(map(len, parts))}."
-            )
+        check_same_rows([len(part) for part in parts])
         return parts
 
+    def content(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Take the model apart, for files.
 
-def save_encoding_model(folder: str | Path, model: EncodingModel) -> None:
+        Returns
+        -------
+        dict
+            Description of what only models of this kind have: nothing.
+        dict of str to ndarray
+            Arrays.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            "intercept": self.intercept,
+            "alphas": self.alphas,
+        }
+        for k, space in enumerate(self.spaces):
+            arrays[f"coef.{k}"] = space.coef
+            arrays[f"mean.{k}"] = space.mean
+        return {}, arrays
+
+    @classmethod
+    def from_content(
+        cls,
+        meta: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        units: pd.DataFrame,
+    ) -> "EncodingModel":
+        """Put a model together again.
+
+        Parameters
+        ----------
+        meta : mapping
+            Description of the model.
+        arrays : mapping of str to ndarray
+            From `content`.
+        units : DataFrame
+            Units.
+
+        Returns
+        -------
+        EncodingModel
+            With equal arrays.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or does not fit.
+        """
+        return cls(
+            spaces=tuple(
+                FeatureSpace(name, arrays[f"coef.{k}"], arrays[f"mean.{k}"])
+                for k, name in enumerate(meta["spaces"])
+            ),
+            intercept=arrays["intercept"],
+            units=units,
+            alphas=arrays["alphas"],
+            notes=tuple(meta["notes"]),
+            **{k: meta[k] for k in ("method", "features", "training", "licence")},
+        )
+
+
+def save_encoding_model(folder: str | Path, model: EncodingModel | FwRFModel) -> None:
     """Write a model as plain files; what else lies in the folder stays.
 
     Parameters
     ----------
     folder : str or Path
         Where; made when missing. A model that is there is replaced.
-    model : EncodingModel
+    model : EncodingModel or FwRFModel
         What to write.
 
     Raises
@@ -279,23 +320,18 @@ def save_encoding_model(folder: str | Path, model: EncodingModel) -> None:
             "licence": model.licence,
         }
     )
-    arrays: dict[str, NDArray[Any]] = {
-        "intercept": model.intercept,
-        "alphas": model.alphas,
-    }
-    for k, space in enumerate(model.spaces):
-        arrays[f"coef.{k}"] = np.ascontiguousarray(space.coef)
-        arrays[f"mean.{k}"] = np.ascontiguousarray(space.mean)
+    own, given = model.content()
+    arrays = {name: np.ascontiguousarray(array) for name, array in given.items()}
     # Without it the folder holds no model, so that old and new files never mix.
     (folder / MODEL_FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS_FILE) as part:
         save_file(arrays, part)
     write_table(folder / UNITS_FILE, model.units)
     hashes = {n: sha256_file(folder / n) for n in (WEIGHTS_FILE, UNITS_FILE)}
-    write_json(folder / MODEL_FILE, meta | {"sha256": hashes})
+    write_json(folder / MODEL_FILE, meta | own | {"sha256": hashes})
 
 
-def load_encoding_model(folder: str | Path) -> EncodingModel:
+def load_encoding_model(folder: str | Path) -> EncodingModel | FwRFModel:
     """Read what `save_encoding_model` wrote, after its hashes were verified.
 
     Parameters
@@ -305,7 +341,7 @@ def load_encoding_model(folder: str | Path) -> EncodingModel:
 
     Returns
     -------
-    EncodingModel
+    EncodingModel or FwRFModel
         With equal arrays.
 
     Raises
@@ -341,16 +377,9 @@ def load_encoding_model(folder: str | Path) -> EncodingModel:
     try:
         with safetensors.safe_open(folder / WEIGHTS_FILE, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return EncodingModel(
-            spaces=tuple(
-                FeatureSpace(name, arrays[f"coef.{k}"], arrays[f"mean.{k}"])
-                for k, name in enumerate(meta["spaces"])
-            ),
-            intercept=arrays["intercept"],
-            units=read_table(folder / UNITS_FILE),
-            alphas=arrays["alphas"],
-            notes=tuple(meta["notes"]),
-            **{k: meta[k] for k in ("method", "features", "training", "licence")},
-        )
+        units = read_table(folder / UNITS_FILE)
+        if meta.get("kind") == KIND:
+            return FwRFModel.from_content(meta, arrays, units)
+        return EncodingModel.from_content(meta, arrays, units)
     except (safetensors.SafetensorError, *DECODER_ERRORS) as error:
         raise corrupt(folder / MODEL_FILE, "encoding model", error) from error

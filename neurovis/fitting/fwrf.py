@@ -398,6 +398,12 @@ class FwRF(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return self._give(self._of_targets(self._model.scale))
 
+    @property
+    def tables_(self) -> Fitted:
+        """Weights of targets, and moments of the pools that some target took."""
+        check_is_fitted(self)
+        return self._model
+
     def _of_targets(self, table: Tensor) -> Tensor:
         """Gather what belongs to the pools of targets; NaN where there is none."""
         there = self._candidate >= 0

@@ -93,7 +93,13 @@ class PooledProblem:
         return sum(int(part.shape[1]) for part in self.maps)
 
     def identity(self) -> dict[str, Any]:
-        """Return all that a search depends on, as JSON values."""
+        """Return all that a search depends on.
+
+        Returns
+        -------
+        dict
+            JSON values; arrays are told by their hashes.
+        """
         arrays = [*self.maps, self.targets, self.candidates, self.alphas]
         return {
             "kind": "feature-weighted receptive fields",
@@ -201,7 +207,23 @@ def pooled_features(
 
 
 def fingerprint(values: Any) -> str:
-    """Return the SHA-256 over dtype, shape and values, read in blocks of rows."""
+    """Return the SHA-256 over dtype, shape and values, read in blocks of rows.
+
+    Parameters
+    ----------
+    values : array-like or Tensor
+        What has `shape` and `dtype` and can be sliced.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> fingerprint(np.zeros(2)) == fingerprint(np.zeros((2, 1)))
+    False
+    """
     shape = [int(n) for n in values.shape]
     sha = hashlib.sha256(f"{values.dtype} {shape}".encode())
     row_bytes = 8 * int(np.prod(shape[1:]))

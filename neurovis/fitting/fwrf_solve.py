@@ -62,7 +62,18 @@ class Design:
     bias: str
 
     def is_dual(self, n_rows: int) -> bool:
-        """Tell whether so many training rows are fewer than columns."""
+        """Tell whether so many training rows are fewer than columns.
+
+        Parameters
+        ----------
+        n_rows : int
+            Training rows.
+
+        Returns
+        -------
+        bool
+            True when the system of the rows is the smaller one.
+        """
         return n_rows < self.X.shape[1]
 
 

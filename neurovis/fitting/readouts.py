@@ -228,7 +228,9 @@ class GaussianReadout(nn.Module):
         ----------
         maps : Tensor, shape (n_images, n_channels, H, W)
             Feature maps.
-        noise, generator
+        noise : Tensor, optional
+            As `locations`.
+        generator : torch.Generator, optional
             As `locations`.
 
         Returns

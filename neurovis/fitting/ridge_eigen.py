@@ -25,7 +25,7 @@ class Eigen:
     Parameters
     ----------
     values : Tensor of float64, shape (n,)
-        Eigenvalues, ascending, those below 0 set to 0.
+        Eigenvalues, ascending; 0 where they are within rounding of it.
     vectors : Tensor, shape (n, n)
         Eigenvectors in columns, in the dtype of the targets; less their means, if
         centred.
@@ -57,8 +57,13 @@ def decompose(
     rows: Tensor | None = None,
     *,
     centred: bool = False,
+    rank: int | None = None,
 ) -> Eigen:
     """Decompose a symmetric matrix.
+
+    Eigenvalues that must be 0, or would be above 0 but came out below, tell how much
+    rounding there is. What is not twice as large is set to 0: a penalty of such a size
+    would otherwise be mixed with it.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ def decompose(
         Order of the rows of the eigenvectors.
     centred : bool, default False
         Take their means from the eigenvectors.
+    rank : int, optional
+        Largest rank that the matrix can have; n by default.
 
     Returns
     -------
@@ -92,9 +99,16 @@ def decompose(
     if rows is not None:
         vectors, images = vectors[rows], images[rows]
     smallest = float(values[0])
-    least = values.double().clamp(min=0)
+    n_null = 0 if rank is None else max(0, len(values) - rank)
+    exact = values.double()
+    rounding = max(0.0, -smallest)
+    if n_null:
+        rounding = max(rounding, float(exact[:n_null].abs().max()))
+    exact = exact.where(exact > 2 * rounding, 0)
+    exact[:n_null] = 0
+    images[:, (exact == 0)[-_N_LARGEST:]] = 0
     vectors = vectors.contiguous()
-    return Eigen(least, vectors, norms, smallest, matrix.dtype, centred, images)
+    return Eigen(exact, vectors, norms, smallest, matrix.dtype, centred, images)
 
 
 def largest_eigenvalue(matrix: Tensor) -> float:
@@ -116,7 +130,10 @@ def largest_eigenvalue(matrix: Tensor) -> float:
     >>> largest_eigenvalue(torch.diag(torch.tensor([1.0, 3.0])))
     3.0
     """
-    vector = matrix[:, int(matrix.diagonal().argmax())]
+    # A row could belong to a block of small eigenvalues, such as a category of few
+    # samples; multiples of an irrational number fit no block.
+    steps = torch.arange(1, len(matrix) + 1, dtype=torch.float64) * 0.6180339887498949
+    vector = (steps % 1 + 0.5).to(matrix)
     for _ in range(_POWER_STEPS):
         norm = vector.norm()
         if norm == 0:
@@ -170,7 +187,38 @@ def decompose_gram(
     if needs_double(gram, least_alpha):
         del gram
         gram = gram_matrix(features, torch.float64)
-    return decompose(gram, dtype, rows, centred=centred)
+    rank = largest_rank(features, features.n_samples, centred=centred)
+    return decompose(gram, dtype, rows, centred=centred, rank=rank)
+
+
+def largest_rank(features: Features, n_samples: int, *, centred: bool) -> int:
+    """Return the rank that features cannot exceed.
+
+    Parameters
+    ----------
+    features : Features
+        Those whose scale is infinite do not count.
+    n_samples : int
+        Number of rows.
+    centred : bool
+        Whether their mean is taken from the rows.
+
+    Returns
+    -------
+    int
+        Largest possible rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = Features((np.eye(3),), None, None, torch.device("cpu"))
+    >>> largest_rank(x, 3, centred=True)
+    2
+    """
+    n_features = features.n_features
+    if features.scale is not None:
+        n_features = int(features.scale.isfinite().sum())
+    return min(n_features, n_samples - int(centred))
 
 
 def needs_double(matrix: Tensor, least_alpha: float) -> bool:

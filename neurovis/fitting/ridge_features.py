@@ -46,57 +46,6 @@ def tensor_of(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device=device, dtype=dtype)
 
 
-def feature_parts(features: Any) -> tuple[Any, ...]:
-    """Return features as parts that stand side by side.
-
-    Parameters
-    ----------
-    features : array-like, shape (n_samples, n_features), or sequence of such
-        What has `shape` and can be sliced is left as it is, so that memory maps and
-        HDF5 data sets stay on disk.
-
-    Returns
-    -------
-    tuple
-        Two-dimensional array-likes with one number of rows.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a part is not two-dimensional or has no columns, or the rows differ.
-
-    Examples
-    --------
-    >>> [part.shape for part in feature_parts([np.ones((3, 2)), np.ones((3, 5))])]
-    [(3, 2), (3, 5)]
-    """
-    is_list = isinstance(features, list | tuple)
-    has_parts = is_list and all(len(getattr(f, "shape", ())) == 2 for f in features)
-    parts = tuple(features) if has_parts and features else (features,)
-    parts = tuple(part if _is_lazy(part) else np.asarray(part) for part in parts)
-    for part in parts:
-        if len(part.shape) != 2:
-            raise ValueError(
-                "`X` must have shape (n_samples, n_features), or be a list of such "
-                f"arrays; got shape {tuple(part.shape)}. Reshape your data: one row "
-                "per sample."
-            )
-    n_rows = {int(part.shape[0]) for part in parts}
-    if len(n_rows) > 1:
-        raise ValueError(
-            "The parts of `X` must have one number of samples; got "
-            f"{[int(part.shape[0]) for part in parts]}."
-        )
-    return parts
-
-
-def _is_lazy(part: Any) -> bool:
-    # A table has `shape` too, but is sliced by labels.
-    return (
-        hasattr(part, "shape") and hasattr(part, "dtype") and not hasattr(part, "iloc")
-    )
-
-
 @dataclass(frozen=True)
 class Features:
     """Training features with the statistics that centre and scale them.
@@ -223,7 +172,7 @@ def prepare_features(
     Parameters
     ----------
     parts : tuple of array-like, each of shape (n_samples, n_part)
-        Features side by side, from `feature_parts`.
+        Features side by side, two-dimensional.
     device : torch.device
         Where blocks go.
     centre : bool

@@ -11,7 +11,7 @@ from sklearn.utils.validation import (  # type: ignore[import-untyped]
 from torch import Tensor
 
 from neurovis.core.checks import check_option
-from neurovis.fitting.ridge_features import feature_parts, finite_columns
+from neurovis.fitting.ridge_features import finite_columns
 from neurovis.fitting.ridge_folds import Rows, check_leakage, make_folds
 
 _SINGLE = ("float32", "float16", "bfloat16")
@@ -58,6 +58,71 @@ def check_alphas(alphas: Any) -> tuple[Tensor, Tensor]:
     return ascending, order
 
 
+def feature_parts(features: Any) -> tuple[Any, ...]:
+    """Return features as parts that stand side by side.
+
+    Parameters
+    ----------
+    features : array-like, shape (n_samples, n_features), or sequence of such
+        What has `shape` and can be sliced is left as it is, so that memory maps and
+        HDF5 data sets stay on disk.
+
+    Returns
+    -------
+    tuple
+        Two-dimensional array-likes with one number of rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is not two-dimensional, has no rows or columns or no real numbers, or
+        the rows differ.
+
+    Examples
+    --------
+    >>> [part.shape for part in feature_parts([np.ones((3, 2)), np.ones((3, 5))])]
+    [(3, 2), (3, 5)]
+    """
+    is_list = isinstance(features, list | tuple)
+    has_parts = is_list and all(len(getattr(f, "shape", ())) == 2 for f in features)
+    parts = tuple(features) if has_parts and features else (features,)
+    parts = tuple(part if _is_lazy(part) else np.asarray(part) for part in parts)
+    for part in parts:
+        _check_numbers(part)
+        if len(part.shape) != 2:
+            raise ValueError(
+                "`X` must have shape (n_samples, n_features), or be a list of such "
+                f"arrays; got shape {tuple(part.shape)}. Reshape your data: one row "
+                "per sample."
+            )
+        if 0 in part.shape:
+            raise ValueError(
+                f"`X` has no values: shape {tuple(part.shape)}. At least one sample and "
+                "one feature are needed."
+            )
+    n_rows = {int(part.shape[0]) for part in parts}
+    if len(n_rows) > 1:
+        raise ValueError(
+            "The parts of `X` must have one number of samples; got "
+            f"{[int(part.shape[0]) for part in parts]}."
+        )
+    return parts
+
+
+def _check_numbers(part: Any) -> None:
+    # Lists of parts do not pass scikit-learn's checks.
+    is_complex = isinstance(part, Tensor) and part.is_complex()
+    if is_complex or getattr(part.dtype, "kind", "f") not in "fiub":
+        raise TypeError(f"`X` must be real numbers; got dtype {part.dtype}.")
+
+
+def _is_lazy(part: Any) -> bool:
+    # A table has `shape` too, but is sliced by labels.
+    return (
+        hasattr(part, "shape") and hasattr(part, "dtype") and not hasattr(part, "iloc")
+    )
+
+
 def is_plain(values: Any) -> bool:
     """Tell whether scikit-learn can check values: lists, tables and NumPy arrays.
 
@@ -92,7 +157,7 @@ def check_features(estimator: Any, features: Any, *, reset: bool) -> tuple[Any, 
     estimator : object
         Gets `n_features_in_` and `feature_names_in_`.
     features : array-like or sequence of such
-        As `neurovis.fitting.ridge_features.feature_parts`.
+        As `feature_parts`.
     reset : bool
         True in `fit`, False in `predict`.
 

@@ -5,14 +5,19 @@ held-out ones; each is decomposed once, whatever the number of alphas and target
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from neurovis.fitting.ridge_dual import Chosen, chunks
-from neurovis.fitting.ridge_eigen import Eigen, decompose, needs_double
+from neurovis.fitting.ridge_eigen import Eigen, decompose, largest_rank, needs_double
 from neurovis.fitting.ridge_features import Features
 from neurovis.fitting.ridge_linalg import product
+from neurovis.fitting.ridge_scores import squared_norms
+
+# Share of the sum of squares below which a difference loses too many digits.
+_CANCELS = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,22 +118,30 @@ def decompose_covariances(
     parts = None
     if folds is not None:
         parts = tuple(
-            _training_part(wide, covariance, fold, dtype, centred) for fold in folds
+            _training_part(features, wide, covariance, fold, dtype, centred)
+            for fold in folds
         )
-    return PrimalFeatures(x, decompose(covariance, dtype), parts, centred)
+    rank = largest_rank(features, len(x), centred=centred)
+    return PrimalFeatures(x, decompose(covariance, dtype, rank=rank), parts, centred)
 
 
 def _training_part(
-    x: Tensor, covariance: Tensor, fold: slice, dtype: torch.dtype, centred: bool
+    features: Features,
+    x: Tensor,
+    covariance: Tensor,
+    fold: slice,
+    dtype: torch.dtype,
+    centred: bool,
 ) -> TrainingPart:
     held = x[fold]
     rest = covariance - held.T @ held
     mean = torch.zeros_like(x[0])
+    n_train = len(x) - len(held)
     if centred:
-        n_train = len(x) - len(held)
         mean = torch.cat([x[: fold.start], x[fold.stop :]]).mean(0)
         rest -= n_train * mean[:, None] * mean
-    eigen = decompose(rest, x.dtype)
+    rank = largest_rank(features, n_train, centred=centred)
+    eigen = decompose(rest, x.dtype, rank=rank)
     held = ((held - mean) @ eigen.vectors).to(dtype)
     eigen = replace(eigen, vectors=eigen.vectors.to(dtype))
     return TrainingPart(fold, eigen, mean.to(dtype), held)
@@ -154,10 +167,7 @@ class PrimalTargets:
         self.z = product(together, self.eigen.vectors.T)
         self.z_train: list[Tensor] = []
         self.means: list[Tensor] = []
-        if features.parts is None:
-            self.rotated = product(features.x, self.eigen.vectors.T)
-            return
-        for part in features.parts:
+        for part in features.parts or ():
             held = y[:, part.rows]
             rest = together - product(held, features.x[part.rows].T)
             mean = y.new_zeros(len(y), 1)
@@ -175,6 +185,41 @@ class PrimalTargets:
         parts = self.features.parts
         return [slice(0, self.n_samples)] if parts is None else [p.rows for p in parts]
 
+    @cached_property
+    def roots(self) -> Tensor:
+        """Singular values of the features, infinite where they are 0."""
+        roots = self.eigen.values.sqrt()
+        return roots.where(roots > 0, torch.inf).to(self.y.dtype)
+
+    @cached_property
+    def left(self) -> Tensor:
+        """Left singular vectors of the features, shape (n_samples, n_features)."""
+        return product(self.features.x, self.eigen.vectors.T) / self.roots
+
+    @property
+    def n_unreached(self) -> int:
+        """Degrees of freedom of the rows that features of full rank leave over."""
+        n_free = self.n_samples - int(self.features.centred)
+        return n_free - int((self.eigen.values > 0).sum())
+
+    def unreached(self, rows: Chosen) -> Tensor:
+        """Return what is left of targets by ordinary least squares.
+
+        Parameters
+        ----------
+        rows : slice or Tensor of int
+            Targets.
+
+        Returns
+        -------
+        Tensor, shape (n_targets, n_samples)
+            Residuals.
+        """
+        if not self.n_unreached:  # what would be computed is rounding
+            return torch.zeros_like(self.y[rows])
+        fitted = product(self.z[rows] / self.roots, self.left)
+        return torch.sub(self.y[rows], fitted, out=fitted)
+
     def gcv(self, alphas: Tensor, rows: slice) -> Tensor:
         """Compute generalised cross-validation errors.
 
@@ -190,13 +235,19 @@ class PrimalTargets:
         Tensor of float64, shape (n_alphas, n_targets)
             ``n RSS / trace(R)**2``.
         """
-        values, alpha = self.eigen.values, alphas[:, None]
-        n_free = self.n_samples - int(self.features.centred)
-        freedom = n_free - (values / (values + alpha)).sum(1)
-        weights = ((values + 2 * alpha) / (values + alpha) ** 2).to(self.y.dtype)
-        total = torch.linalg.vector_norm(self.y[rows], dim=1, dtype=torch.float64)
-        rest = total.square() - (self.z[rows].square() @ weights.T).T.double()
-        return self.n_samples * rest.clamp_(min=0) / freedom.square()[:, None]
+        # Sums of what is left over: one less what is fitted would cancel.
+        values = self.eigen.values
+        kept = (alphas[:, None] / (values + alphas[:, None])) * (values > 0)
+        freedom = self.n_unreached + kept.sum(1)
+        reached = (self.z[rows] / self.roots).square()
+        total = squared_norms(self.y[rows])
+        least = total - reached.sum(1, dtype=torch.float64)
+        close = (least < _CANCELS * total).nonzero()[:, 0]
+        if len(close):
+            every = torch.arange(len(self.y), device=self.y.device)[rows]
+            least[close] = squared_norms(self.unreached(every[close]))
+        rest = (reached @ kept.square().T.to(reached.dtype)).T.double() + least
+        return self.n_samples * rest / freedom.square()[:, None]
 
     def step(self, alpha: float, n_targets: int) -> "PrimalFolds | PrimalLeaveOneOut":
         """Return what computes held-out errors for one alpha.
@@ -309,10 +360,14 @@ class PrimalLeaveOneOut:
 
     def __init__(self, targets: PrimalTargets, alpha: float) -> None:
         self.targets = targets
-        self.weights = (1 / (targets.eigen.values + alpha)).to(targets.y.dtype)
-        taken = targets.rotated.square() @ self.weights
-        constant = targets.features.centred / targets.n_samples
-        self.diagonal = 1 - constant - taken
+        values, left = targets.eigen.values, targets.left
+        kept = (alpha / (values + alpha)).to(left.dtype)
+        self.weights = kept / targets.roots
+        self.diagonal = left.square() @ kept
+        if targets.n_unreached:
+            constant = targets.features.centred / targets.n_samples
+            unreached = 1 - constant - left.square().sum(1)
+            self.diagonal += unreached.clamp(min=0)
 
     def errors(self, rows: Chosen) -> list[Tensor]:
         """Return errors of all rows as one fold.
@@ -327,5 +382,6 @@ class PrimalLeaveOneOut:
         list of Tensor, each of shape (n_targets, n_held_out)
             Measured minus predicted; one entry.
         """
-        fitted = product(self.targets.z[rows] * self.weights, self.targets.rotated)
-        return [torch.sub(self.targets.y[rows], fitted, out=fitted) / self.diagonal]
+        rest = product(self.targets.z[rows] * self.weights, self.targets.left)
+        rest += self.targets.unreached(rows)
+        return [rest.div_(self.diagonal)]

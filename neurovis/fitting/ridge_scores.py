@@ -73,7 +73,8 @@ def correlation_score(measured: Tensor, predicted: Tensor) -> Tensor:
     Returns
     -------
     Tensor of float64, shape (n_targets,)
-        Pearson's r; NaN where either is constant, the prediction up to rounding.
+        Pearson's r; NaN where either is constant, the prediction up to rounding: that
+        of sums of values as large as the measured ones.
 
     Examples
     --------
@@ -82,7 +83,8 @@ def correlation_score(measured: Tensor, predicted: Tensor) -> Tensor:
     [-1.0, nan]
     """
     x, y = measured.double(), predicted.double()
-    rounding = 4 * torch.finfo(predicted.dtype).eps * y.norm(dim=1)
+    scale = torch.maximum(x.norm(dim=1), y.norm(dim=1))
+    rounding = 4 * torch.finfo(predicted.dtype).eps * scale
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     x_norm, y_norm = x.norm(dim=1), y.norm(dim=1)
     r = (x * y).sum(1) / (x_norm * y_norm)

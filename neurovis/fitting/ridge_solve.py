@@ -9,13 +9,14 @@ from torch import Tensor
 from neurovis.core.checks import check_option
 from neurovis.core.device import exact_float32
 from neurovis.fitting.ridge_eigen import selectable
-from neurovis.fitting.ridge_features import Features, feature_parts, primal_weights
+from neurovis.fitting.ridge_features import Features, primal_weights
 from neurovis.fitting.ridge_inputs import (
     check_alphas,
     check_defined,
     check_folds,
     check_targets,
     choose_dtype,
+    feature_parts,
 )
 from neurovis.fitting.ridge_problem import Batch, Problem, make_problem, read_batch
 from neurovis.fitting.ridge_scores import SCORINGS

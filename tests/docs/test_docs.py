@@ -61,6 +61,7 @@ OWN_FILES = "# With files of your own."
 # The command line has a page of its own; the core is its modules.
 UNLISTED = {
     "neurovis.cli",
+    "neurovis.cli_brain",
     "neurovis.cli_data",
     "neurovis.cli_fit",
     "neurovis.cli_run",

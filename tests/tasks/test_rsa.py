@@ -17,6 +17,7 @@ from analysis.cka import linear_cka
 from analysis.multiple_tests import fdr_adjusted
 from analysis.rdms import make_crossnobis_rdm, make_rdm
 from analysis.rsa import compare_rdms, rdm_ceiling
+from data_loaders.synthetic import n_pictures, simulate_nsd
 from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.features import extract_features
 from neurovis.core.errors import DataCorruptError
@@ -25,6 +26,7 @@ from neurovis.core.store import Store
 from neurovis.core.types import SCORE_COLUMNS, Score
 from neurovis.core.unit_responses import UnitResponses, save_responses
 from stimuli.category_pictures import make_category_pictures
+from tasks.brain_sources import load_brain
 from tasks.feature_specs import parse_features
 from tasks.reports import finish_run
 from tasks.rsa import run_rsa
@@ -351,6 +353,37 @@ def test_crossnobis_takes_the_single_trials(units, tmp_path):
     people = make_crossnobis_rdm(trials)
     expected = compare_rdms(make_rdm(hidden, "squared_euclidean"), people, "cosine")
     assert table.loc["hidden", "value"] == pytest.approx(expected[0, 0])
+
+
+def test_subjects_are_compared_on_the_stimuli_that_all_of_them_saw(tmp_path):
+    drawn = make_category_pictures(n_pictures(2, 1), size_px=32, seed=5)
+    root = simulate_nsd(
+        tmp_path / "nsd",
+        drawn.images,
+        drawn.table,
+        n_subjects=2,
+        n_sessions=1,
+        n_shared=60,
+        volume_shape=(9, 11, 9),
+        spaces=("func1pt8mm",),
+        picture_px=32,
+        seed=3,
+    )
+    (target,) = load_targets(f"nsd:{root}", store=tmp_path / "store")
+    assert target.subjects == ("subj01", "subj02")
+    assert (target.subject, target.n_stimuli) == ("mean", 60)
+    assert target.notes == ("Compared are the 60 stimuli that all subjects saw.",)
+    brains = load_brain(f"nsd:{root}", store=tmp_path / "store")
+    for rdm, brain in zip(target.rdms, brains, strict=True):
+        ids = brain.responses.stimuli["stimulus_id"].tolist()
+        rows = [ids.index(name) for name in target.stimulus_id]
+        betas = brain.responses.betas[rows]
+        finite = np.isfinite(betas).all(axis=0)
+        np.testing.assert_allclose(rdm, make_rdm(betas[:, finite]), atol=1e-9)
+    pictures = target.data.responses.pictures
+    own = brains[0].responses
+    row = own.stimuli["stimulus_id"].tolist().index(target.stimulus_id[7])
+    np.testing.assert_array_equal(pictures[7], own.pictures[row])
 
 
 def test_the_ceiling_from_repeats_is_what_the_truth_reaches():
