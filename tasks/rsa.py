@@ -215,7 +215,7 @@ def run_rsa(
     write_table(folder / "pairs.parquet", tables["pairs"])
     write_table(folder / "comparisons.parquet", tables["comparisons"])
     with atomic_path(folder / "rdms.npz") as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
     score = Score(
         tables["scores"],
         collect(

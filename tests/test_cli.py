@@ -24,7 +24,17 @@ from tasks.run_config import run_options
 
 ROOT = Path(neurovis.__file__).parents[1]
 ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]
-VERBS = ["stimuli", "run", "fit", "report", "demo", "data", "weights", "doctor"]
+VERBS = [
+    "stimuli",
+    "run",
+    "fit",
+    "predict",
+    "report",
+    "demo",
+    "data",
+    "weights",
+    "doctor",
+]
 STIMULI = ["stimuli", "search-asymmetry"]
 TASK = "search-asymmetry"
 RUN = ["run", TASK]

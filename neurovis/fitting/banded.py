@@ -46,9 +46,11 @@ from neurovis.fitting.ridge_features import (
     primal_weights,
 )
 from neurovis.fitting.ridge_inputs import (
+    all_or_nothing,
     check_alphas,
     check_defined,
     check_folds,
+    check_intercept,
     check_targets,
     choose_dtype,
 )
@@ -208,6 +210,10 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             targets are not finite and ``nan="raise"``, a group is split by explicit
             folds, or no alpha is large enough for the precision.
         """
+        with all_or_nothing(self):
+            return self._fit(Xs, y, groups)
+
+    def _fit(self, Xs: Any, y: Any, groups: Any) -> Self:
         alphas = self._check_options()
         spaces = check_spaces(Xs)
         n_spaces, n_samples = len(spaces.names), spaces.n_samples
@@ -247,6 +253,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
 
     def _check_options(self) -> Tensor:
         check_option("scoring", self.scoring, SCORINGS)
+        check_intercept(self.fit_intercept)
         check_option("search", self.search, ("full", "window"))
         check_option("solver", self.solver, ("auto", "dual", "primal"))
         if isinstance(self.cv, str):

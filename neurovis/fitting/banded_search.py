@@ -32,7 +32,11 @@ from neurovis.fitting.ridge_eigen import (
 from neurovis.fitting.ridge_features import Features
 from neurovis.fitting.ridge_folds import Rows, sort_by_fold
 from neurovis.fitting.ridge_linalg import product
-from neurovis.fitting.ridge_primal import decompose_covariances
+from neurovis.fitting.ridge_primal import (
+    PrimalTargets,
+    decompose_covariances,
+    shrinkage,
+)
 from neurovis.fitting.ridge_problem import (
     Batch,
     Problem,
@@ -318,7 +322,10 @@ def _score(
 
 def _refit(targets: Targets, alphas: Tensor, rows: Tensor) -> Tensor:
     """Compute coefficients of some targets on all rows of X."""
-    weights = 1 / (targets.eigen.values + alphas[:, None])
+    if isinstance(targets, PrimalTargets):
+        weights = shrinkage(targets.eigen, alphas[:, None])
+    else:
+        weights = 1 / (targets.eigen.values + alphas[:, None])
     scaled = targets.z[rows] * weights.to(targets.y.dtype)
     return product(scaled, targets.eigen.vectors)
 

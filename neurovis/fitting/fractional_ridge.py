@@ -31,6 +31,7 @@ from neurovis.fitting.fractional_ridge_solve import (
 )
 from neurovis.fitting.ridge_dual import chunks
 from neurovis.fitting.ridge_folds import Rows, make_folds
+from neurovis.fitting.ridge_inputs import all_or_nothing
 from neurovis.fitting.ridge_linalg import product
 from neurovis.fitting.ridge_scores import SCORINGS, correlation_score, error_score
 
@@ -135,6 +136,10 @@ class FractionalRidge(FractionalBase):
             targets are not finite and ``nan="raise"``.
         """
         fracs = torch.from_numpy(check_fracs(self.fracs))
+        with all_or_nothing(self):
+            return self._fit(X, y, fracs)
+
+    def _fit(self, X: Any, y: Any, fracs: Tensor) -> Self:
         features, Y, dtype = self._prepare(X, y)
         with torch.no_grad(), exact_float32():
             self._solve(features, whole_features(features), Y, dtype)
@@ -253,6 +258,10 @@ class FractionalRidgeCV(FractionalBase):
         """
         check_option("scoring", self.scoring, SCORINGS)
         fracs = torch.from_numpy(np.sort(check_fracs(self.fracs)))
+        with all_or_nothing(self):
+            return self._fit(X, y, groups, fracs)
+
+    def _fit(self, X: Any, y: Any, groups: Any, fracs: Tensor) -> Self:
         features, Y, dtype = self._prepare(X, y)
         n_samples = features.n_samples
         folds = make_folds(self.cv, n_samples, groups, group_leakage=self.group_leakage)

@@ -35,6 +35,7 @@ from neurovis.fitting.ridge_features import (
 from neurovis.fitting.ridge_inputs import (
     check_defined,
     check_features,
+    check_intercept,
     check_targets,
     choose_dtype,
 )
@@ -69,6 +70,7 @@ class FractionalBase(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
     def _prepare(self, X: Any, y: Any) -> tuple[Features, Any, torch.dtype]:
         """Check inputs; return features, targets as a matrix, and the precision."""
         check_option("method", self.method, METHODS)
+        check_intercept(self.fit_intercept)
         check_option("nan", self.nan, ("raise", "omit"))
         if not isinstance(self.n_targets_batch, str):
             check_whole("n_targets_batch", self.n_targets_batch, low=1)

@@ -39,15 +39,18 @@ def check_fracs(fracs: ArrayLike) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
-        If there is none, or one is out of range.
+    TypeError, ValueError
+        If there is none, or one is no number or out of range.
 
     Examples
     --------
     >>> check_fracs(0.5)
     array([0.5])
     """
-    values = np.atleast_1d(np.array(fracs, np.float64))
+    try:
+        values = np.atleast_1d(np.array(fracs, np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`fracs` must be numbers, 0..1; got {fracs!r}.") from error
     if values.ndim != 1 or not values.size:
         raise ValueError(
             f"`fracs` must be one or more numbers; got shape {values.shape}."

@@ -23,10 +23,12 @@ from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32
 from neurovis.fitting.ridge_features import centre_weights, cross_gram, new_block
 from neurovis.fitting.ridge_inputs import (
+    all_or_nothing,
     check_alphas,
     check_defined,
     check_features,
     check_folds,
+    check_intercept,
     check_targets,
     choose_dtype,
 )
@@ -228,6 +230,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             targets are not finite and ``nan="raise"``, a group is split by explicit
             folds, or no alpha is large enough for the precision.
         """
+        with all_or_nothing(self):
+            return self._fit(X, y, groups)
+
+    def _fit(self, X: Any, y: Any, groups: Any) -> Self:
         self._check_options()
         alphas, _ = check_alphas(self.alphas)
         parts = check_features(self, X, reset=True)
@@ -258,6 +264,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _check_options(self) -> None:
         check_option("scoring", self.scoring, SCORINGS)
+        check_intercept(self.fit_intercept)
         check_option("selection", self.selection, SELECTIONS)
         check_option("search", self.search, ("full", "window"))
         check_option("nan", self.nan, ("raise", "omit"))
@@ -401,7 +408,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     def intercept_(self) -> Any:
         """Constants; with the dual solver computed now."""
         check_is_fitted(self)
-        constants = torch.zeros_like(self._mean)
+        constants = self._mean  # without an intercept 0, or NaN for what is omitted
         if self._features.centre is not None:
             # In float64 target by target: dual coefficients may be large and cancel.
             weights = centre_weights(self._features, self.solver_ == "dual")

@@ -170,14 +170,18 @@ def make_folds(
             f"entries for {n_samples} samples."
         )
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        if cv < 2:
+            raise ValueError(f"`cv` must be 2 folds or more; got {cv}.")
         if groups is None:
             return contiguous_folds(n_samples, int(cv))
         return grouped_folds(groups, int(cv))
     if isinstance(cv, str | bytes | float | bool) or cv is None:
         raise TypeError(
-            "`cv` must be a number of folds, 'loo', 'gcv', the held-out rows of each "
-            f"fold, one fold number per row, or a splitter; got {cv!r}."
+            "`cv` must be a number of folds, the held-out rows of each fold, one fold "
+            f"number per row, or a splitter; got {cv!r}."
         )
+    if hasattr(cv, "detach"):  # a tensor, whose `split` is another thing
+        cv = cv.detach().cpu().numpy()
     folds = _explicit_folds(cv, n_samples, groups)
     _check_rows(folds, n_samples)
     if groups is not None and group_leakage == "raise":

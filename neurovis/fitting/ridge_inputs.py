@@ -1,5 +1,7 @@
 """What the ridge estimator and functions accept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,15 +37,18 @@ def check_alphas(alphas: Any) -> tuple[Tensor, Tensor]:
 
     Raises
     ------
-    ValueError
-        If there is none, or one is not finite or not above 0.
+    TypeError, ValueError
+        If there is none, or one is no number, not finite or not above 0.
 
     Examples
     --------
     >>> check_alphas([10, 1])
     (tensor([ 1., 10.], dtype=torch.float64), tensor([1, 0]))
     """
-    values = np.atleast_1d(np.asarray(alphas, np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(alphas, np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`alphas` must be numbers above 0; got {alphas!r}.") from error
     if values.ndim != 1 or not values.size:
         raise ValueError(
             f"`alphas` must be one or more numbers; got shape {values.shape}."
@@ -97,8 +102,8 @@ def feature_parts(features: Any) -> tuple[Any, ...]:
             )
         if 0 in part.shape:
             raise ValueError(
-                f"`X` has no values: shape {tuple(part.shape)}. At least one sample and "
-                "one feature are needed."
+                f"`X` is empty: shape {tuple(part.shape)}. At least one sample and one "
+                "feature are needed."
             )
     n_rows = {int(part.shape[0]) for part in parts}
     if len(n_rows) > 1:
@@ -183,12 +188,71 @@ def check_features(estimator: Any, features: Any, *, reset: bool) -> tuple[Any, 
     n_features = sum(int(part.shape[1]) for part in parts)
     if reset:
         estimator.n_features_in_ = n_features
+        vars(estimator).pop("feature_names_in_", None)
     elif n_features != estimator.n_features_in_:
         raise ValueError(
             f"X has {n_features} features, but {type(estimator).__name__} is expecting "
             f"{estimator.n_features_in_} features as input."
         )
     return parts
+
+
+def check_intercept(fit_intercept: Any) -> None:
+    """Raise if the choice of an intercept is not True or False.
+
+    Parameters
+    ----------
+    fit_intercept : object
+        What came.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as "no", which would count as True.
+
+    Examples
+    --------
+    >>> check_intercept(True)
+    """
+    if not isinstance(fit_intercept, bool | np.bool_):
+        raise TypeError(
+            f"`fit_intercept` must be True or False; got {fit_intercept!r}."
+        )
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Undo a fit that fails or is interrupted.
+
+    Parameters
+    ----------
+    estimator : object
+        Gets back the attributes that it had.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(coef_=1)
+    >>> try:
+    ...     with all_or_nothing(model):
+    ...         model.coef_ = 2
+    ...         raise KeyboardInterrupt
+    ... except KeyboardInterrupt:
+    ...     model.coef_
+    1
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def check_targets(targets: Any, n_samples: int) -> Any:

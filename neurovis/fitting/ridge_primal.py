@@ -283,10 +283,34 @@ class PrimalTargets:
         """
         out = torch.empty_like(self.z)
         for rows in chunks(len(self.y), self.y):
-            weights = 1 / (self.eigen.values + alphas[rows, None])
+            weights = shrinkage(self.eigen, alphas[rows, None])
             scaled = self.z[rows] * weights.to(self.y.dtype)
             out[rows] = product(scaled, self.eigen.vectors)
         return out
+
+
+def shrinkage(eigen: Eigen, alphas: Tensor) -> Tensor:
+    """Return what covariances with targets are multiplied by in the basis.
+
+    Parameters
+    ----------
+    eigen : Eigen
+        Decomposition of a covariance matrix.
+    alphas : Tensor of float64, shape (..., 1) or ()
+        Penalties.
+
+    Returns
+    -------
+    Tensor of float64, shape (..., n_features)
+        ``1 / (l + a)``; 0 where l is, as there is nothing but rounding to multiply.
+
+    Examples
+    --------
+    >>> eigen = decompose(torch.diag(torch.tensor([0.0, 3.0])), torch.float64, rank=1)
+    >>> shrinkage(eigen, torch.tensor(1.0)).tolist()
+    [0.0, 0.25]
+    """
+    return (eigen.values > 0) / (eigen.values + alphas)
 
 
 class PrimalFolds:
@@ -306,7 +330,7 @@ class PrimalFolds:
         self, targets: PrimalTargets, alpha: float, parts: tuple[TrainingPart, ...]
     ) -> None:
         self.targets, self.parts = targets, parts
-        weights = [1 / (part.eigen.values + alpha) for part in parts]
+        weights = [shrinkage(part.eigen, torch.tensor(alpha)) for part in parts]
         self.weights = [w.to(targets.y.dtype) for w in weights]
 
     def predictions(self, rows: Chosen) -> list[Tensor]:

@@ -14,6 +14,7 @@ from neurovis.fitting.ridge_inputs import (
     check_alphas,
     check_defined,
     check_folds,
+    check_intercept,
     check_targets,
     choose_dtype,
     feature_parts,
@@ -58,8 +59,9 @@ def fold_scores(
         Targets, finite.
     alphas : float or sequence of float, length n_alphas
         Penalties, > 0.
-    cv : int or explicit folds
-        As `neurovis.fitting.ridge_folds.make_folds`.
+    cv : int, "loo", or explicit folds
+        As `neurovis.fitting.ridge_folds.make_folds`; with "loo" all left-out rows are
+        scored together, as one fold.
     groups : array-like, shape (n_samples,), optional
         Group of each row; rows of a group are held out together.
     fit_intercept : bool, default True
@@ -95,6 +97,11 @@ def fold_scores(
     [-0.0, -0.0, -0.0]
     """
     check_option("scoring", scoring, SCORINGS)
+    if isinstance(cv, str) and cv == "gcv":
+        raise ValueError(
+            "cv='gcv' holds out no rows that could be scored: use `gcv_errors`, or "
+            "cv='loo' or a number of folds."
+        )
     options = {"fit_intercept": fit_intercept, "solver": solver, "device": device}
     checked = _Inputs(X, Y, alphas, cv, groups, group_leakage)
     with torch.no_grad(), exact_float32():
@@ -151,6 +158,7 @@ def loo_residuals(
     """
     options = {"fit_intercept": fit_intercept, "solver": solver, "device": device}
     checked = _Inputs(X, Y, alphas, "loo", None, "raise")
+    checked.need_rows(2)
     with torch.no_grad(), exact_float32():
         _, targets = checked.load(dtype, **options)
         n = len(targets.y)
@@ -213,6 +221,7 @@ def gcv_errors(
     """
     options = {"fit_intercept": fit_intercept, "solver": solver, "device": device}
     checked = _Inputs(X, Y, alphas, "gcv", None, "raise")
+    checked.need_rows(2)
     with torch.no_grad(), exact_float32():
         _, targets = checked.load(dtype, **options)
         found = targets.gcv(checked.alphas, slice(0, len(targets.y)))
@@ -389,8 +398,15 @@ class _Inputs:
         self.alphas, self.order = check_alphas(alphas)
         self.folds = check_folds(cv, n_samples, groups, group_leakage)
 
+    def need_rows(self, least: int) -> None:
+        """Raise if there are fewer samples."""
+        n_samples = int(self.parts[0].shape[0])
+        if n_samples < least:
+            raise ValueError(f"`X` needs {least} samples or more; got {n_samples}.")
+
     def load(self, dtype: Any, **options: Any) -> tuple[Problem, Targets]:
         """Decompose the features and read all targets."""
+        check_intercept(options["fit_intercept"])
         n_targets = int(self.targets.shape[1])
         problem = make_problem(
             self.parts,

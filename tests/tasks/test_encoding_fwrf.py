@@ -25,7 +25,7 @@ from tasks.encoding_report import finish_encoding
 from tasks.encoding_run import load_encoding, model_folder, prediction_file
 
 GRID = {"n_sigmas": 3, "smallest_sigma": 0.12}
-CALL = {"method": "fwrf", "n_permutations": 19, "n_bootstrap": 20, "device": "cpu"}
+CALL = {"method": "fwrf", "n_permutations": 99, "n_bootstrap": 20, "device": "cpu"}
 CALL |= GRID
 LAYERS = ("lab:grid16", "statistics")
 FEATURES = (f"control:colour:{','.join(LAYERS)}",)
@@ -103,7 +103,8 @@ def test_places_and_sizes_of_simulated_fields_are_found(finished):
     assert (r[: len(TRUTH)] > 0.8).all()
     assert abs(r[-1]) < 0.45
     share = units["cv_score"].to_numpy()
-    assert (share[: len(TRUTH)] > 0.7).all()
+    assert (share[:known] > 0.75).all()
+    assert share[known] > 0.55
     assert share[-1] < 0.1
     assert (units["method"] == "fwrf").all()
     assert units["layer"].unique().tolist() == ["all layers"]
@@ -287,12 +288,12 @@ def test_a_killed_search_goes_on_and_ends_with_equal_bits(
     assert len(list((tmp_path / "search").iterdir())) == 1
     fit(tmp_path)
     # Of three blocks the first was done, the second was killed.
-    assert [block[0] for block in blocks] == [0, 32, 32]
+    assert [block[0] for block in blocks] == [0, 25, 25, 50]
     assert blocks[1] == blocks[2]
     assert bytes_of(tmp_path) == bytes_of(finished)
     assert not (tmp_path / "search").exists()
     fit(tmp_path)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     with pytest.raises(ValueError, match="holds a run with n_sigmas=3; now n_sigmas=2"):
         fit(tmp_path, n_sigmas=2)
 
