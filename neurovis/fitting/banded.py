@@ -268,8 +268,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             check_option("n_targets_batch", size, ("auto",))
         else:
             check_whole("n_targets_batch", size, low=1)
-        alphas, _ = check_alphas(self.alphas)
-        return alphas
+        return check_alphas(self.alphas)[0].unique()
 
     def _keep(self, best: Best, candidates: Candidates) -> None:
         """Store what a search found."""

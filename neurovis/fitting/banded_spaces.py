@@ -210,22 +210,12 @@ def check_spaces(spaces: Any) -> SpaceParts:
     for name, features in named.items():
         with naming(name):
             found[name] = feature_parts(features)
-            _check_numbers(found[name])
     n_rows = {name: int(parts[0].shape[0]) for name, parts in found.items()}
     if len(set(n_rows.values())) > 1:
         raise ValueError(
             f"The feature spaces of `Xs` must have one number of samples; got {n_rows}."
         )
     return SpaceParts(tuple(found), is_named, tuple(found.values()))
-
-
-def _check_numbers(parts: tuple[Any, ...]) -> None:
-    for part in parts:
-        if 0 in part.shape:
-            raise ValueError(f"it is empty: shape {tuple(part.shape)}.")
-        kind = getattr(part.dtype, "kind", "f")
-        if kind not in "fiub":
-            raise TypeError(f"features must be real numbers; got dtype {part.dtype}.")
 
 
 def match_spaces(spaces: Any, fitted: SpaceParts) -> SpaceParts:

@@ -235,7 +235,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Self:
         self._check_options()
-        alphas, _ = check_alphas(self.alphas)
+        # Equal ones would look like a maximum to the window.
+        alphas = check_alphas(self.alphas)[0].unique()
         parts = check_features(self, X, reset=True)
         n_samples = int(parts[0].shape[0])
         y = check_targets(y, n_samples)
@@ -408,7 +409,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     def intercept_(self) -> Any:
         """Constants; with the dual solver computed now."""
         check_is_fitted(self)
-        constants = self._mean  # without an intercept 0, or NaN for what is omitted
+        constants = self._mean.clone()
         if self._features.centre is not None:
             # In float64 target by target: dual coefficients may be large and cancel.
             weights = centre_weights(self._features, self.solver_ == "dual")

@@ -289,14 +289,14 @@ class PrimalTargets:
         return out
 
 
-def shrinkage(eigen: Eigen, alphas: Tensor) -> Tensor:
+def shrinkage(eigen: Eigen, alphas: Tensor | float) -> Tensor:
     """Return what covariances with targets are multiplied by in the basis.
 
     Parameters
     ----------
     eigen : Eigen
         Decomposition of a covariance matrix.
-    alphas : Tensor of float64, shape (..., 1) or ()
+    alphas : Tensor of float64, shape (..., 1), or float
         Penalties.
 
     Returns
@@ -307,7 +307,7 @@ def shrinkage(eigen: Eigen, alphas: Tensor) -> Tensor:
     Examples
     --------
     >>> eigen = decompose(torch.diag(torch.tensor([0.0, 3.0])), torch.float64, rank=1)
-    >>> shrinkage(eigen, torch.tensor(1.0)).tolist()
+    >>> shrinkage(eigen, 1.0).tolist()
     [0.0, 0.25]
     """
     return (eigen.values > 0) / (eigen.values + alphas)
@@ -330,7 +330,7 @@ class PrimalFolds:
         self, targets: PrimalTargets, alpha: float, parts: tuple[TrainingPart, ...]
     ) -> None:
         self.targets, self.parts = targets, parts
-        weights = [shrinkage(part.eigen, torch.tensor(alpha)) for part in parts]
+        weights = [shrinkage(part.eigen, alpha) for part in parts]
         self.weights = [w.to(targets.y.dtype) for w in weights]
 
     def predictions(self, rows: Chosen) -> list[Tensor]:

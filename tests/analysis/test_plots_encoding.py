@@ -14,6 +14,7 @@ from analysis.plots_encoding import (
     plot_best_layers,
     plot_layer_scores,
     plot_penalties,
+    plot_receptive_fields,
     plot_score_distribution,
     plot_space_shares,
 )
@@ -191,6 +192,21 @@ def test_shares_of_spaces_are_bars_by_region():
     np.testing.assert_allclose(widths, [[0.3, 0.1], [-0.05, 0.2]])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["V1", "V4"]
     assert legend_of(ax) == ["a", "b"]
+
+
+def test_receptive_fields_are_circles_of_one_sigma_with_counted_centres():
+    fields = [[0.1, -0.2, 0.05], [-0.3, 0.4, 0.2], [np.nan] * 3, [0.1, -0.2, 0.05]]
+    units = pd.DataFrame(fields, columns=["rf_x", "rf_y", "rf_sigma"])
+    ax = plot_receptive_fields(units, title="V1")
+    circles, centres = ax.collections
+    np.testing.assert_allclose(circles.get_offsets(), [fields[0][:2], fields[1][:2]])
+    np.testing.assert_allclose(circles.get_offsets(), centres.get_offsets())
+    np.testing.assert_allclose(circles.get_widths(), [0.1, 0.4])
+    assert centres.get_sizes().tolist() == [54, 29]
+    assert ax.get_aspect() == 1
+    plot_receptive_fields(units[2:3])  # none is defined
+    with pytest.raises(ValueError, match="lacks the columns"):
+        plot_receptive_fields(units[["rf_x"]])
 
 
 def test_figures_are_drawn_on_given_axes_without_warnings():

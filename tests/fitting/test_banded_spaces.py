@@ -93,9 +93,9 @@ def test_gammas_are_copied():
         ({1: np.ones((4, 3))}, "must be text"),
         ([np.ones((4, 3)), np.ones((5, 3))], "one number of samples"),
         ([np.ones((4, 3)), np.ones(4)], "Feature space '1': .*Reshape"),
-        ([np.ones((4, 0))], "Feature space '0': it is empty"),
-        ([np.array([["a"], ["b"]])], "Feature space '0': features must be real"),
-        ([np.ones((4, 3), complex)], "Feature space '0': features must be real"),
+        ([np.ones((4, 0))], "Feature space '0': `X` is empty"),
+        ([np.array([["a"], ["b"]])], "Feature space '0': `X` must be real"),
+        ([np.ones((4, 3), complex)], "Feature space '0': `X` must be real"),
     ],
 )
 def test_bad_spaces_are_told(spaces, message):

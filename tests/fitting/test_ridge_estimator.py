@@ -384,7 +384,7 @@ def test_batches_of_targets_change_nothing(solver, cv, selection):
         ({"solver": "svd"}, ValueError, "`solver` must be one of"),
         ({"nan": "ignore"}, ValueError, "`nan` must be one of"),
         ({"cv": "kfold"}, ValueError, "`cv` must be one of"),
-        ({"cv": 1}, ValueError, "`n_folds`"),
+        ({"cv": 1}, ValueError, "`cv` must be 2"),
         ({"cv": "gcv", "scoring": "r2"}, ValueError, "use cv=5 or 'loo'"),
         ({"cv": "loo", "selection": "conservative"}, ValueError, "number of folds"),
         ({"selection": "shared", "search": "window"}, ValueError, "search='full'"),

@@ -105,8 +105,8 @@ def test_a_group_on_both_sides_of_a_fold_is_refused_by_name(folds, words):
 @pytest.mark.parametrize(
     ("cv", "error", "words"),
     [
-        (1, ValueError, "`n_folds` must be"),
-        (0, ValueError, "`n_folds` must be"),
+        (1, ValueError, "`cv` must be 2 folds or more"),
+        (0, ValueError, "`cv` must be 2 folds or more"),
         (7, ValueError, "7 folds, but there are 6 samples"),
         (True, TypeError, "`cv` must be a number of folds"),
         (None, TypeError, "`cv` must be a number of folds"),

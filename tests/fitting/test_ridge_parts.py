@@ -14,13 +14,13 @@ from neurovis.fitting.ridge_dual import DualTargets, residual_matrix
 from neurovis.fitting.ridge_eigen import decompose, largest_eigenvalue, needs_double
 from neurovis.fitting.ridge_features import (
     cross_gram,
-    feature_parts,
     finite_columns,
     gram_matrix,
     new_block,
     prepare_features,
     raw_blocks,
 )
+from neurovis.fitting.ridge_inputs import feature_parts
 from neurovis.fitting.ridge_linalg import add_symmetric_product, inverse, product
 from neurovis.fitting.ridge_problem import batches, cheaper_solver, make_problem
 from neurovis.fitting.ridge_scores import correlation_score, error_score
