@@ -24,6 +24,9 @@ FloatArray = NDArray[np.float64]
 OVER = ("images", "units", "both")
 """What can be resampled: that to which conclusions generalise."""
 
+FEWEST_TEST_IMAGES = 3
+"""With fewer there is no correlation to resample."""
+
 # How `CrossedBootstrap` calls the second factor.
 _FACTORS = {"images": "images", "units": "subjects", "both": "both"}
 # Part of a unit's variance below which a resample of it counts as constant.
@@ -236,8 +239,11 @@ def compare_encoding(
     n_bootstrap = check_whole("n_bootstrap", n_bootstrap, low=1)
     y = check_array("measured", np.asarray(measured), shape=(None, None))
     n_images, n_units = y.shape
-    if n_images < 3:
-        raise ValueError(f"`measured` has {n_images} images: at least 3 are needed.")
+    if n_images < FEWEST_TEST_IMAGES:
+        raise ValueError(
+            f"`measured` has {n_images} images: at least {FEWEST_TEST_IMAGES} are "
+            "needed."
+        )
     if not predictions:
         raise ValueError("`predictions` is empty: name at least one model.")
     guesses = [
@@ -249,10 +255,11 @@ def compare_encoding(
         ceiling = np.asarray(noise_ceiling, np.float64)
         check_array("noise_ceiling", ceiling, shape=(n_units,))
     parts = [np.arange(n_images)] if groups is None else [*map(np.asarray, groups)]
-    if min(map(len, parts), default=0) < 3:
+    fewest = min(map(len, parts), default=0)
+    if fewest < FEWEST_TEST_IMAGES:
         raise ValueError(
-            f"`groups` has {min(map(len, parts), default=0)} rows in one of them: at "
-            "least 3 are needed."
+            f"`groups` has {fewest} rows in one of them: at least "
+            f"{FEWEST_TEST_IMAGES} are needed."
         )
     r = np.stack(
         [
@@ -284,10 +291,14 @@ def compare_encoding(
     return EncodingComparison(tuple(predictions), scores, used, crossed)
 
 
-def pool_independent(
-    estimates: ArrayLike, standard_errors: ArrayLike, degrees_of_freedom: ArrayLike
+def pool_recordings(
+    estimates: ArrayLike,
+    standard_errors: ArrayLike,
+    degrees_of_freedom: ArrayLike,
+    *,
+    same_images: bool = False,
 ) -> dict[str, float]:
-    """Average estimates of independent recordings, such as different animals' neurons.
+    """Average estimates of several recordings, such as different animals' neurons.
 
     The recordings are taken as they are: the conclusion is about new images (or units)
     in these recordings, not about others.
@@ -298,17 +309,22 @@ def pool_independent(
         Estimates, such as differences of two models, with their standard errors.
     degrees_of_freedom : array-like of float, shape (n_recordings,)
         Of the standard errors.
+    same_images : bool, default False
+        Whether the recordings were scored on the same images: then what is special
+        about these images is common to them, and does not average out. The standard
+        error is the mean of theirs, the largest that any correlation of their errors
+        allows. Otherwise errors are independent.
 
     Returns
     -------
     dict of str to float
         `estimate` (plain mean), `standard_error`, `degrees_of_freedom`
-        (Welch-Satterthwaite), `low`, `high` (95 % limits) and `p_value` (two-sided).
-        NaN if any recording is undefined.
+        (Welch-Satterthwaite; of the same images the smallest), `low`, `high` (95 %
+        limits) and `p_value` (two-sided). NaN if any recording is undefined.
 
     Examples
     --------
-    >>> found = pool_independent([0.2, 0.1], [0.03, 0.04], [99, 99])
+    >>> found = pool_recordings([0.2, 0.1], [0.03, 0.04], [99, 99])
     >>> round(found["estimate"], 3), round(found["standard_error"], 3)
     (0.15, 0.025)
     """
@@ -320,6 +336,8 @@ def pool_independent(
     with np.errstate(divide="ignore", invalid="ignore"):
         df = squares.sum() ** 2 / (squares**2 / freedom).sum()
     mean, error = values.mean(), np.sqrt(squares.sum()) / len(values)
+    if same_images:
+        df, error = freedom.min(), errors.mean()
     half = stats.t.ppf(0.975, df) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stats.t.sf(abs(mean) / error, df)

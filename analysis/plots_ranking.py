@@ -154,7 +154,7 @@ def plot_layer_curves(
     ax = new_axes(ax, (6.4, 3.5 + 0.14 * len(names)))
     entries: dict[str, Any] = _draw_bounds(ax, layers)
     for place, name in enumerate(deep):
-        part = layers[layers["model"] == name].sort_values("depth")
+        part = layers[layers["model"] == name].sort_values("depth", kind="stable")
         x, y = part["depth"].to_numpy(float), part["value"].to_numpy(float)
         untrained = bool(part["untrained"].iloc[0])
         (line,) = ax.plot(
@@ -179,7 +179,7 @@ def plot_layer_curves(
         entries[f"{told[name]} (no depth)"] = line
     ax.set_xlim(-0.03, 1.03)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["first", "¼", "½", "¾", "last"])
-    ax.set_xlabel("Relative depth of the layer")
+    ax.set_xlabel("Place among the layers of the model")
     ax.set_ylabel(ylabel)
     if title:
         set_title(ax, title)

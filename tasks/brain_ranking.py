@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis.encoding_comparison import OVER
+from analysis.encoding_comparison import FEWEST_TEST_IMAGES, OVER
 from analysis.rsa import MEASURES as COMPARISONS
+from analysis.rsa_selection import FEWEST_STIMULI
 from neurovis.adapters.feature_stream import plan
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import resolve
@@ -23,12 +24,19 @@ from tasks.brain_ranking_tables import (
     pooled_tables,
     rsa_tables,
 )
-from tasks.brain_sources import UNIT_SOURCES, split_source
+from tasks.brain_sources import (
+    LEAVE_ONE_OUT,
+    UNIT_SOURCES,
+    load_brain,
+    split_rows,
+    split_source,
+)
 from tasks.encoding import fit_encoding
 from tasks.encoding_layers import file_name
 from tasks.encoding_run import load_encoding
 from tasks.feature_specs import FeatureSpec, split_layer
-from tasks.rsa import feature_specs, run_rsa
+from tasks.rsa import check_same_run, feature_specs, plan_rsa, run_rsa
+from tasks.rsa_scores import depths_of
 from tasks.rsa_targets import MEASURES
 from tasks.runs import begin_run
 
@@ -152,7 +160,7 @@ def run_brain_ranking(
         check_whole(name, number, low=low)
     place = resolve(device)
     specs = feature_specs(DEFAULT_FEATURES if features is None else features, resize)
-    _check_models(specs)
+    depths = _check_models(specs)
     names = _distinct_names([name for name, _ in sets])
     arguments: dict[str, Any] = {
         "task": TASK,
@@ -170,8 +178,25 @@ def run_brain_ranking(
         "n_permutations": n_permutations,
         "seed": seed,
     }
+    check_same_run(out, arguments)
+    place_of_features = Path(out) / "store" if store is None else Path(store)
+    for where, (kind, _) in zip(listed, sets, strict=True):
+        of_units = kind in UNIT_SOURCES
+        if of_units:
+            _check_held_out(where, store)
+        plan_rsa(
+            where,
+            specs,
+            kept=place_of_features,
+            measure=measure,
+            compare=compare,
+            regions=regions if of_units else None,
+            source=None if of_units else source,
+            stimuli=stimuli if of_units else None,
+            store=store,
+        )
     folder = begin_run(out, arguments)
-    kept = check_writable_folder(folder / "store" if store is None else store)
+    kept = check_writable_folder(place_of_features)
     settings = RankingSettings(over, n_bootstrap, seed)
     parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     found: dict[str, Provenance] = {}
@@ -194,7 +219,7 @@ def run_brain_ranking(
             )
             found[f"{name} encoding"] = fitted.provenance
             run = load_encoding(home)
-            parts.append(encoding_tables(run, specs, name, regions, settings))
+            parts.append(encoding_tables(run, specs, depths, name, regions, settings))
         home = folder / "rsa" / name
         score = run_rsa(
             where,
@@ -238,8 +263,8 @@ def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else tables[0]
 
 
-def _check_models(specs: Sequence[FeatureSpec]) -> None:
-    """Refuse a missing file or layer before anything is computed."""
+def _check_models(specs: Sequence[FeatureSpec]) -> dict[str, dict[str, float]]:
+    """Refuse a missing file or layer; return depths of layers by title of the model."""
     titles = [spec.title for spec in specs]
     twice = [title for title in titles if titles.count(title) > 1]
     if not titles or twice:
@@ -247,11 +272,36 @@ def _check_models(specs: Sequence[FeatureSpec]) -> None:
             f"`features` has {f'{twice[0]!r} twice' if twice else 'no model'}: name "
             "each model once, with all its layers."
         )
+    depths = {}
     for spec in specs:
+        backbone = None
         if spec.source == "network":
             parts = [p for layer in spec.layers for p in split_layer(layer)[1]]
             backbone = spec.load_backbone()
             plan(backbone, list(dict.fromkeys(parts)), torch.device("cpu"))
+        depths[spec.title] = depths_of(spec, backbone)
+    return depths
+
+
+def _check_held_out(where: str, store: str | Path | None) -> None:
+    """Refuse data that leave too few images to compare encoding models on."""
+    for brain in load_brain(where, store=store):
+        n = brain.responses.stimuli["stimulus_id"].nunique()
+        if n < FEWEST_STIMULI:
+            raise ValueError(
+                f"{brain.name} has {n} stimuli: a ranking needs at least "
+                f"{FEWEST_STIMULI}."
+            )
+        if brain.test == LEAVE_ONE_OUT:
+            continue
+        for split in split_rows(brain.responses, brain.test):
+            held_out = brain.responses.stimuli["stimulus_id"].iloc[split.test].nunique()
+            if held_out < FEWEST_TEST_IMAGES:
+                raise ValueError(
+                    f"{brain.name} has {n} stimuli, {held_out} of them held out "
+                    f"({split.name}): encoding models are compared on at least "
+                    f"{FEWEST_TEST_IMAGES}. Use `neurovis run rsa`, or more stimuli."
+                )
 
 
 def _distinct_names(names: Sequence[str]) -> list[str]:

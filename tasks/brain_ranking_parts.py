@@ -24,6 +24,11 @@ FEW_SUBJECTS = 6
 
 _SUBJECT_MEAN = "mean"
 _SMALLEST_P = 1e-4
+# Names in tables of encoding models are those of columns.
+_CEILINGS = {
+    "ncsnr": "noise between repeats, as published: ncsnr",
+    "noise_ceiling": "noise between repeats",
+}
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,8 @@ def ranking_table(ranking: Ranking) -> ReportTable:
     Returns
     -------
     ReportTable
-        Best layer, score with interval, ceiling, chance, the largest value beside, and
-        marks.
+        Best layer and how often it was chosen, score with interval, share of the
+        ceiling where there is one, p, and the largest value beside.
     """
     labels = ranking.labels
     best = ranking.of(BEST).set_index("model").to_dict("index")
@@ -194,31 +199,43 @@ def ranking_table(ranking: Ranking) -> ReportTable:
             {
                 "rank": place,
                 "model": labels[model],
-                "mark": _marks(row),
-                "layer": row["layer"],
+                "layer": _layer_text(row),
                 "score": value_text(row, 3),
                 "share": row["value_over_ceiling"],
                 "p": _p_text(row["p_fdr"]),
-                "best": largest + (f" ({top['layer']})" if top["layer"] else ""),
-                "chosen": row["chosen_share"],
+                "best": largest
+                + (f" ({top['layer']})" if top["layer"] != row["layer"] else ""),
             }
         )
     headers = {
         "rank": "Rank",
         "model": "Model",
-        "mark": "Mark",
         "layer": "Layer chosen",
         "score": ranking.score,
-        "share": "Share of lower ceiling",
-        "p": "p against chance (FDR)",
+        "share": "Part of ceiling",
+        "p": "p (FDR)",
         "best": "Largest layer (optimistic)",
-        "chosen": "Share of choices",
     }
+    if not np.isfinite(ranking.of(BEST)["value_over_ceiling"]).any():
+        del headers["share"]
+    caption = [f"{ranking.title}.", ceiling_text(ranking)]
+    if ranking.rows["simulated"].any():
+        caption.append("The brain is simulated.")
+    kinds = set(ranking.of(BEST)["kind"])
+    if "control" in kinds:
+        caption.append("“control:” are baselines without learning.")
+    if PACKAGED in kinds:
+        caption.append("“(of the data)” came with the data.")
+    if (
+        "share" in headers
+        and ranking.of(BEST)["ceiling_high"].gt(ranking.of(BEST)["ceiling_low"]).any()
+    ):
+        caption.append("Parts are of the lower ceiling.")
     return ReportTable(
-        pd.DataFrame(rows, columns=list(headers)),
-        caption=f"{ranking.title}. {ceiling_text(ranking)}",
+        pd.DataFrame(rows)[list(headers)],
+        caption=" ".join(caption),
         headers=headers,
-        formats={"chosen": ".2f", "share": ".2f"},
+        formats={"share": ".2f"} if "share" in headers else {},
     )
 
 
@@ -228,17 +245,10 @@ def _p_text(p: float) -> str:
     return "< 0.0001" if p < _SMALLEST_P else f"{p:.2g}"
 
 
-def _marks(row: dict[Any, Any]) -> str:
-    marks = []
-    if row["untrained"]:
-        marks.append("untrained")
-    if row["kind"] == "control":
-        marks.append("baseline")
-    if row["kind"] == PACKAGED:
-        marks.append("came with the data")
-    if row["simulated"]:
-        marks.append("simulated brain")
-    return ", ".join(marks)
+def _layer_text(row: dict[Any, Any]) -> str:
+    """Return the layer, and how often it was chosen where that varied."""
+    always = not row["chosen_share"] < 1
+    return str(row["layer"]) + ("" if always else f" ({row['chosen_share']:.0%})")
 
 
 def ceiling_text(ranking: Ranking) -> str:
@@ -259,6 +269,7 @@ def ceiling_text(ranking: Ranking) -> str:
     if not np.isfinite(low):
         return "Ceiling: unknown (one subject without repeats, or not for all)."
     kind = str(best["ceiling_kind"].dropna().iloc[0])
+    kind = _CEILINGS.get(kind, kind)
     span = number_text(float(low), 3)
     if high > low:
         span += f" to {number_text(float(high), 3)}"

@@ -1,11 +1,12 @@
 """The report of a ranking: for each data set layers, best layers and differences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.plot_style import number_text
 from analysis.report import ReportTable, Section, write_report
 from neurovis.core.checks import check_option
 from neurovis.core.files import check_writable_folder, read_table
@@ -49,11 +50,13 @@ One ridge regression per unit and layer; penalties, means and the choice of the 
 come from the training images alone (cross-validation within them), scores from images \
 that nothing has seen. A score is the mean over units of Pearson's r. Limits and \
 differences come from resampled {over}; those of single layers from resampled images. \
-The largest value of all layers is optimistic: it was chosen on the test images."""
+p of a model, from the same resamples, asks two-sided whether its score is 0. The \
+largest value of all layers is optimistic: it was chosen on the test images."""
 _POOLED_TEXT = """\
-This is the mean of {n} recordings, or subjects, that were compared one by one; their \
-errors are added up as independent. It holds for these recordings, not for others. The \
-layer named is the one chosen most often."""
+This is the mean of {n} recordings, or subjects, that were compared one by one. Errors \
+are independent where each has images of its own; where images are shared, limits are \
+the widest possible. It holds for these recordings, not for others. The layer named is \
+the one chosen most often. p here asks two-sided whether the score is 0."""
 _SHARE_TEXT = (
     "Noise-normalised: the square of r, with its sign, over the share of variance that "
     "repeats say can be explained; units with less than {lowest:g} are left out."
@@ -105,7 +108,7 @@ def write_ranking_report(folder: str | Path) -> Path:
             f"{len(call['features'])} models on {len(names)} data sets; seed "
             f"{score.provenance.seed}."
         ),
-        warnings=score.provenance.notes,
+        warnings=_joined_notes(score.provenance.notes),
         sections=[
             Section("The question", question, tables=[_overview(rankings)]),
             *sections,
@@ -186,6 +189,17 @@ def _score_name(metric: str) -> str:
     return COMPARISON_NAMES[metric.removeprefix("rsa_")]
 
 
+def _joined_notes(notes: Sequence[str]) -> list[str]:
+    """Tell what holds for several subjects once, with all their names."""
+    names: dict[str, list[str]] = {}
+    for note in notes:
+        name, _, text = (
+            note.rpartition(": ") if note.count(": ") == 1 else ("", "", note)
+        )
+        names.setdefault(text, []).append(name)
+    return [": ".join(filter(None, (", ".join(n), t))) for t, n in names.items()]
+
+
 def _load(folder: Path) -> Score:
     absent = [name for name in _NEEDED if not (folder / name).is_file()]
     if absent:
@@ -230,7 +244,7 @@ def _section(
     if analysis == ENCODING:
         text = _ENCODING_TEXT.format(over=over)
     else:
-        text = rsa_text(rows.dropna(subset="n_splits").assign(over=over))
+        text = rsa_text(rows.dropna(subset="n_splits"))
     alone = [
         (k[-1], other)
         for k, other in rankings.items()
@@ -315,10 +329,13 @@ def _overview(rankings: dict[tuple[str, ...], Ranking]) -> ReportTable:
         for ranking in shown:
             best = ranking.of(BEST)
             found = best.loc[best["model"] == model].to_dict("records")
-            row[ranking.title] = value_text(found[0], 3) if found else "–"
+            row[ranking.title] = (
+                number_text(float(found[0]["value"]), 3) if found else "–"
+            )
         rows.append(row)
     return ReportTable(
         pd.DataFrame(rows, columns=["Model", *(r.title for r in shown)]),
-        caption="Scores of the best layers, with 95 % limits; matrices of models that "
-        "came with data are left out here.",
+        caption="Scores of the best layers; limits, chance and ceilings are below. "
+        "Encoding: Pearson r; RSA: similarity of matrices. Models that came with data "
+        "are left out here.",
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis.encoding_comparison import (
     EncodingComparison,
     compare_encoding,
-    pool_independent,
+    pool_recordings,
 )
 from analysis.multiple_tests import fdr_adjusted
 from neurovis.core.regions import region_mask
@@ -21,7 +21,7 @@ from tasks.brain_sources import LEAVE_ONE_OUT
 from tasks.encoding_run import EncodingRun
 from tasks.encoding_scores import HELD_OUT, PERMUTED, WHOLE
 from tasks.feature_specs import FeatureSpec
-from tasks.rsa_scores import BEST, CKA, LAYER, OPTIMISTIC, depths_of, kind_of
+from tasks.rsa_scores import BEST, CKA, LAYER, OPTIMISTIC, kind_of
 
 ENCODING, RSA = "encoding", "rsa"
 """Values of `analysis`."""
@@ -37,6 +37,9 @@ LOWEST_CEILING = 0.1
 
 KEYS = ("data", "analysis", "metric", "region", "subject")
 """What tells one ranking from another."""
+
+SHARED = "shared_images"
+"""Column before pooling: whether subjects were scored on some of the same images."""
 
 _POOLED = "{}, mean over recordings"
 _NORMAL = 1.959964  # a 95 % interval in standard errors
@@ -80,6 +83,7 @@ class RankingSettings:
 def encoding_tables(
     run: EncodingRun,
     specs: Sequence[FeatureSpec],
+    depths: Mapping[str, Mapping[str, float]],
     name: str,
     regions: Sequence[str] | None,
     settings: RankingSettings,
@@ -91,7 +95,9 @@ def encoding_tables(
     run : EncodingRun
         A finished fit.
     specs : sequence of FeatureSpec
-        Its features, with their layers in order.
+        Its features.
+    depths : mapping of str to mapping of str to float
+        Depth of each layer (`tasks.rsa_scores.depths_of`), by title of the model.
     name : str
         Data set, in tables.
     regions : sequence of str or None
@@ -107,13 +113,19 @@ def encoding_tables(
     scores: list[pd.DataFrame] = []
     comparisons: list[pd.DataFrame] = []
     for subject in run.layers["subject"].unique():
-        for region in regions or [WHOLE]:
-            part = _Part(run, str(subject), region, name, specs, settings)
+        for region in dict.fromkeys(regions or [WHOLE]):
+            part = _Part(run, str(subject), region, name, specs, depths, settings)
             for table, found in zip((scores, comparisons), part.tables(), strict=True):
                 table.append(found)
+    images = [
+        name
+        for subject in run.layers["subject"].unique()
+        for name in run.rows(str(subject))["stimulus_id"]
+    ]
+    shared = len(set(images)) < len(images)
     return (
-        pd.concat(scores, ignore_index=True),
-        pd.concat(comparisons, ignore_index=True),
+        pd.concat(scores, ignore_index=True).assign(**{SHARED: shared}),
+        pd.concat(comparisons, ignore_index=True).assign(**{SHARED: shared}),
     )
 
 
@@ -127,11 +139,12 @@ class _Part:
         region: str,
         name: str,
         specs: Sequence[FeatureSpec],
+        depths: Mapping[str, Mapping[str, float]],
         settings: RankingSettings,
     ) -> None:
         self._run, self._subject, self._settings = run, subject, settings
         self._kinds = {spec.title: kind_of(spec) for spec in specs}
-        self._depths = {spec.title: depths_of(spec) for spec in specs}
+        self._depths = depths
         family, colon, label = region.partition(":")
         self._region = region
         self._label = label if colon else region
@@ -177,7 +190,11 @@ class _Part:
             columns={"ci_low": "chance_low", "ci_high": "chance_high"}
         )
         rows = held[held["condition"] == HELD_OUT].merge(chance, on=keys, how="left")
-        order = layers[[*keys, "chosen"]].merge(rows, on=keys, how="left")
+        # Marks of layers without a score are not lost.
+        marks = ["untrained", "simulated"]
+        order = layers[[*keys, "chosen", *marks]].merge(
+            rows.drop(columns=marks), on=keys, how="left"
+        )
         order = order.assign(
             condition=LAYER,
             metric=ENCODING_R,
@@ -192,8 +209,8 @@ class _Part:
             unit="r",
             standard_error=(order["ci_high"] - order["ci_low"]) / (2 * _NORMAL),
             degrees_of_freedom=order["n"] - 1,
-            simulated=order["simulated"].fillna(value=False).astype(bool),
-            untrained=order["untrained"].fillna(value=False).astype(bool),
+            simulated=order["simulated"].astype(bool),
+            untrained=order["untrained"].astype(bool),
         )
         known = order.dropna(subset="value")
         luck = order.loc[known.groupby("model", sort=False)["value"].idxmax()]
@@ -335,8 +352,9 @@ def pooled_tables(
     -------
     scores, comparisons : DataFrame
         Rows with the subject "mean" where there are several
-        (`analysis.encoding_comparison.pool_independent`); subjects are taken as they
-        are. `layer` of a model is the one chosen for most, `chosen_share` for how many.
+        (`analysis.encoding_comparison.pool_recordings`); subjects are taken as they
+        are, and errors are independent only where stimuli differ. `layer` of a model is
+        the one chosen for most, `chosen_share` for how many.
     """
     place = ["data", "analysis", "metric", "region"]
     many = scores.groupby(place)["subject"].transform("nunique") > 1
@@ -355,6 +373,7 @@ def pooled_tables(
     if len(compared):
         groups = compared.groupby([*place, "over"], sort=False)["p_value"]
         compared["p_fdr"] = groups.transform(lambda p: fdr_adjusted(p.to_numpy(float)))
+    if len(found):
         best = found["condition"] == BEST
         groups = found[best].groupby(place, sort=False)["p_value"]
         found.loc[best, "p_fdr"] = groups.transform(
@@ -379,11 +398,16 @@ def _pool_rows(rows: pd.DataFrame) -> dict[str, Any]:
     chance = ("chance_low", "chance_high")
     found = {name: rows[name].mean(skipna=False) for name in means}
     # Limits of a mean of independent values with limits of their own.
+    same = _same_images(rows)
     centre = rows[list(chance)].mean(axis=1)
-    half = np.sqrt((((rows["chance_high"] - rows["chance_low"]) / 2) ** 2).sum())
+    halves = (rows["chance_high"] - rows["chance_low"]) / 2
+    half = halves.sum(skipna=False) if same else np.sqrt((halves**2).sum(skipna=False))
     middle = centre.mean(skipna=False)
-    pooled = pool_independent(
-        rows["value"], rows["standard_error"], rows["degrees_of_freedom"]
+    pooled = pool_recordings(
+        rows["value"],
+        rows["standard_error"],
+        rows["degrees_of_freedom"],
+        same_images=same,
     )
     common = float(rows["chosen_share"].mean())
     if first["condition"] != LAYER:
@@ -404,7 +428,7 @@ def _pool_rows(rows: pd.DataFrame) -> dict[str, Any]:
         "chance_low": middle - half / len(rows),
         "chance_high": middle + half / len(rows),
         "chosen_share": common,
-        "n": int(rows["n"].sum()),
+        "n": int(rows["n"].max() if same else rows["n"].sum()),
         "n_units": rows["n_units"].sum() if "n_units" in rows else np.nan,
         "n_subjects": len(rows),
         "over": _POOLED.format(first["over"]),
@@ -415,9 +439,17 @@ def _pool_rows(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _same_images(rows: pd.DataFrame) -> bool:
+    return SHARED in rows and bool(rows[SHARED].any())
+
+
 def _pooled_differences(rows: pd.DataFrame) -> dict[str, Any]:
-    pooled = pool_independent(
-        rows["difference"], rows["standard_error"], rows["degrees_of_freedom"]
+    same = _same_images(rows)
+    pooled = pool_recordings(
+        rows["difference"],
+        rows["standard_error"],
+        rows["degrees_of_freedom"],
+        same_images=same,
     )
     first = rows.iloc[0]
     return {
@@ -434,7 +466,7 @@ def _pooled_differences(rows: pd.DataFrame) -> dict[str, Any]:
         "ci_high": pooled["high"],
         "p_value": pooled["p_value"],
         "over": _POOLED.format(first["over"]),
-        "n": int(rows["n"].sum()),
+        "n": int(rows["n"].max() if same else rows["n"].sum()),
     }
 
 

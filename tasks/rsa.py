@@ -1,6 +1,6 @@
 """Representational similarity analysis: layers of networks beside brain regions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from neurovis.core.files import atomic_path, sha256_bytes, sha256_json, write_ta
 from neurovis.core.provenance import code_fingerprint, collect
 from neurovis.core.store import Store
 from neurovis.core.types import Score
+from tasks.brain_sources import split_source
 from tasks.encoding_features import FeatureSource, plan_features
 from tasks.feature_specs import FeatureSpec, parse_features
 from tasks.rsa_scores import (
@@ -157,33 +158,10 @@ def run_rsa(
     )
     place = resolve(device)
     specs = feature_specs(features, resize)
-    targets = load_targets(
-        data,
-        measure=measure,
-        compare=compare,
-        regions=regions,
-        subjects=subjects,
-        source=source,
-        stimuli=stimuli,
-        store=store,
-    )
-    kept = Path(store) if store is not None else Path(out) / "parts"
-    groups = _groups(targets)
-    sources = [
-        plan_features(
-            specs,
-            [group[0].data],
-            {group[0].data.name: ()},
-            store=kept,
-            seed=seed,
-            device=str(place),
-        )[group[0].data.name]
-        for group in groups
-    ]
-    name, _, path = data.partition(":")
+    name, path = split_source(data)
     arguments: dict[str, Any] = {
         "task": TASK,
-        "data": f"{name}:{Path(path).expanduser().resolve()}",
+        "data": f"{name}:{path.resolve()}",
         "features": [asdict(spec) for spec in specs],
         "measure": measure,
         "compare": compare,
@@ -197,10 +175,26 @@ def run_rsa(
         "n_permutations": n_permutations,
         "seed": seed,
     }
+    check_same_run(out, arguments)
+    groups, sources = plan_rsa(
+        data,
+        specs,
+        kept=Path(store) if store is not None else Path(out) / "parts",
+        measure=measure,
+        compare=compare,
+        regions=regions,
+        subjects=subjects,
+        source=source,
+        stimuli=stimuli,
+        store=store,
+        seed=seed,
+        device=str(place),
+    )
+    targets = [target for group in groups for target in group]
     folder = begin_run(out, arguments)
     results = Store(folder / "parts" / "rsa")
     found: list[dict[str, pd.DataFrame]] = []
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, Any] = {}
     with deterministic():
         for group, own in zip(groups, sources, strict=True):
             models = make_model_rdms(own, group, settings)
@@ -228,6 +222,74 @@ def run_rsa(
     )
     score.save(folder)
     return score
+
+
+def plan_rsa(
+    data: str,
+    specs: Sequence[FeatureSpec],
+    *,
+    kept: Path,
+    seed: int = 0,
+    device: str = "cpu",
+    **wanted: Any,
+) -> tuple[list[list[RSATarget]], list[list[FeatureSource]]]:
+    """Check data and features against each other, before anything is computed.
+
+    Parameters
+    ----------
+    data : str
+        As `run_rsa`.
+    specs : sequence of FeatureSpec
+        Models with their layers.
+    kept : Path
+        Where features will be kept.
+    seed : int, default 0
+        Seed of all draws.
+    device : str, default "cpu"
+        Where networks will compute.
+    **wanted : object
+        Arguments of `tasks.rsa_targets.load_targets`.
+
+    Returns
+    -------
+    targets : list of list of RSATarget
+        Those of the same stimuli together.
+    sources : list of list of FeatureSource
+        For each of these lists, the features of its stimuli.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError, FileNotFoundError, DataCorruptError
+        As `run_rsa`.
+    """
+    groups = _groups(load_targets(data, **wanted))
+    sources = []
+    for group in groups:
+        first = group[0].data
+        found = plan_features(
+            specs, [first], {first.name: ()}, store=kept, seed=seed, device=device
+        )
+        sources.append(found[first.name])
+    return groups, sources
+
+
+def check_same_run(out: str | Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse a folder of another run, before anything is loaded.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder; may be missing.
+    arguments : mapping
+        As `tasks.runs.begin_run`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run with other arguments.
+    """
+    if (Path(out) / "run.json").exists():
+        begin_run(out, arguments)
 
 
 def feature_specs(
@@ -286,7 +348,8 @@ def _scored(
         "target": [target.name, target.stimuli, target.fingerprint],
         "models": sha256_json(
             [
-                [m.model, m.layer, m.kind, m.untrained, sha256_bytes(m.rdm.tobytes())]
+                [m.model, m.layer, m.kind, m.untrained, str(m.depth)]
+                + [sha256_bytes(array.tobytes()) for array in (m.rdm, *m.cka.values())]
                 for m in models
             ]
         ),

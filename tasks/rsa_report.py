@@ -44,8 +44,10 @@ COMPARISON_NAMES = {
 RSA_TEXT = """\
 Each layer and each subject gives one matrix of dissimilarities of all pairs of \
 stimuli. A score is their similarity, mean over subjects. Limits come from resampled \
-{over}. Chance comes from exchanged labels of stimuli; p of a model is that of its \
-best layer.
+{over}. Chance, and p, come from exchanged labels of stimuli: p asks whether a match \
+this good comes about by accident for these stimuli and subjects, limits how far the \
+score would change with others. So p can be small where limits include 0. That of a \
+model is for the largest of its layers, with the largest in each exchange.
 
 The layer of a model was chosen on half of the stimuli and scored on the other half, \
 in both directions, in {n_splits} random splits. The largest value of all layers is \
@@ -56,6 +58,9 @@ Kriegeskorte, Mur & Bandettini (2008), Front. Syst. Neurosci. 2:4. Nili et al. \
 (2014), PLoS Comput. Biol. 10:e1003553 (ceilings). Schütt et al. (2023), eLife \
 12:e82566 (resampling stimuli and subjects). Benjamini & Hochberg (1995) (false \
 discovery rate)."""
+RECORDINGS = ", mean over recordings"
+"""End of `over` where recordings were compared one by one and averaged."""
+
 _MOST_MATRICES = 8
 # Larger matrices would be a grey noise of many megabytes.
 _MOST_STIMULI = 200
@@ -181,6 +186,9 @@ def rsa_text(rows: pd.DataFrame) -> str:
     n_splits, over = int(rows["n_splits"].iloc[0]), str(rows["over"].iloc[0])
     n, people = int(rows["n"].iloc[0]), int(rows["n_subjects"].iloc[0])
     count = f"{n} stimuli, {people} subject{'s' * (people != 1)}."
+    if over.endswith(RECORDINGS):
+        count = f"{n} stimuli in {people} recordings, with their own each."
+        over = over.removesuffix(RECORDINGS)
     if over == BOTH and people < FEW_SUBJECTS:
         count += (
             " So few subjects say little about others: limits are wide. The second "

@@ -15,6 +15,7 @@ from analysis.rdms import make_rdm
 from analysis.rsa import compare_rdms, rdm_ceiling
 from analysis.rsa_inference import RSAPermutation, permute_stimuli
 from analysis.rsa_selection import LayerSelection, select_layers
+from neurovis.adapters.feature_models import Backbone
 from neurovis.core.log import progress
 from neurovis.core.rng import generator
 from neurovis.core.types import SCORE_COLUMNS
@@ -125,29 +126,49 @@ def kind_of(spec: FeatureSpec) -> str:
     return spec.source
 
 
-def depths_of(spec: FeatureSpec) -> dict[str, float]:
+def depths_of(spec: FeatureSpec, backbone: Backbone | None = None) -> dict[str, float]:
     """Return the relative depth of each layer.
 
     Parameters
     ----------
     spec : FeatureSpec
-        Features; the layers of a network are named from early to late.
+        Features.
+    backbone : Backbone, optional
+        Network of `spec`, whose modules tell the order of the layers, however they
+        are listed; without it they are taken as listed from early to late.
 
     Returns
     -------
     dict of str to float
-        By title of the layer: 0 for the first, 1 for the last; NaN for a single layer
-        and for what is no network. Empty where layers have no names yet.
+        By title of the layer: 0 for the first of those asked for, 1 for the last; the
+        same for what is read from one module. NaN for a single module and for what is
+        no network. Empty where layers have no names yet.
 
     Examples
     --------
     >>> depths_of(FeatureSpec("network", "timm:resnet18", ("layer1:gap", "layer4:gap")))
     {'layer1:gap': 0.0, 'layer4:gap': 1.0}
     """
-    titles = [split_layer(layer)[0] for layer in spec.layers]
-    if kind_of(spec) != "network" or len(titles) < 2:
-        return dict.fromkeys(titles, float("nan"))
-    return {title: k / (len(titles) - 1) for k, title in enumerate(titles)}
+    requests = dict(split_layer(layer) for layer in spec.layers)
+    nowhere = dict.fromkeys(requests, float("nan"))
+    if kind_of(spec) != "network":
+        return nowhere
+    places = {title: k for k, title in enumerate(requests)}
+    if backbone is not None:
+        order = {path: k for k, (path, _) in enumerate(backbone.module.named_modules())}
+        paths = {
+            title: [part.partition(":")[0].partition("@")[0] for part in parts]
+            for title, parts in requests.items()
+        }
+        # Of several modules side by side, the last tells how deep they are.
+        places = {
+            title: max(order.get(path, len(order)) for path in own)
+            for title, own in paths.items()
+        }
+    ranks = {place: k for k, place in enumerate(sorted(set(places.values())))}
+    if len(ranks) < 2:
+        return nowhere
+    return {title: ranks[place] / (len(ranks) - 1) for title, place in places.items()}
 
 
 def make_model_rdms(
@@ -181,7 +202,7 @@ def make_model_rdms(
     found = []
     with progress(sum(len(s.layers) for s in sources), "RDMs", unit="layer") as bar:
         for source in sources:
-            depths = depths_of(source.spec)
+            depths = depths_of(source.spec, source.backbone)
             for title in source.layers:
                 layer = source.load(title, nobody)
                 parts = [part[layer.codes] for part in layer.parts[1:]]

@@ -185,7 +185,9 @@ def load_targets(
         )
     brains = load_brain(data, subjects=subjects, store=store)
     raw = {brain.name: brain for brain in brains}
-    wanted: list[str | None] = [None] if regions is None else list(regions)
+    wanted: list[str | None] = [None]
+    if regions is not None:
+        wanted = list(dict.fromkeys(regions))
     targets = []
     for group in _same_stimuli(brains):
         rows = _spread(len(group[0].responses), stimuli)
@@ -193,9 +195,16 @@ def load_targets(
         trials = [
             _single_trials(name, folder, raw[brain.name], brain) for brain in chosen
         ]
-        targets += [
+        found = [
             _unit_target(chosen, trials, region, measure, compare) for region in wanted
         ]
+        if len(group) > 1:
+            note = (
+                f"{group[0].responses.name}: compared are {len(rows)} of the "
+                f"{len(group[0].responses)} stimuli that all subjects saw."
+            )
+            found = [replace(target, notes=(*target.notes, note)) for target in found]
+        targets += found
     return targets
 
 
@@ -207,7 +216,8 @@ def _stack_targets(
 ) -> list[RSATarget]:
     table = stack.table
     measured = [s for s in table["source"].unique() if s != MODEL_SOURCE]
-    names = [source] if isinstance(source, str) else list(source or measured)
+    asked = [source] if isinstance(source, str) else list(source or measured)
+    names = list(dict.fromkeys(asked))
     for name in names:
         check_option("source", name, measured)
     rows = _spread(len(stack.stimuli), stimuli)
@@ -231,7 +241,7 @@ def _stack_targets(
         single = [s for s in there if s not in AVERAGE_SUBJECTS] or there
         people = single
         if subjects is not None:
-            people = [str(s) for s in subjects if str(s) in there]
+            people = [s for s in dict.fromkeys(map(str, subjects)) if s in there]
             if not people:
                 check_option(f"subject of {name}", str(subjects[0]), there)
         mine = np.array(
@@ -395,10 +405,6 @@ def _unit_target(
             np.nan if chosen is None else repeat_ceiling(chosen, measure, compare)
         )
         arrays.append(betas)
-    if len(group) > 1:
-        notes.append(
-            f"Compared are the {len(group[0].responses)} stimuli that all subjects saw."
-        )
     return RSATarget(
         region or WHOLE,
         tuple(brain.subject for brain in group),
@@ -415,7 +421,8 @@ def repeat_ceiling(trials: NDArray[np.floating], measure: str, compare: str) -> 
 
     The similarity of the halves, stepped up by the rule of Spearman and Brown, is the
     reliability of the RDM of all repeats; its root is the correlation with an RDM
-    without noise.
+    without noise. Kendall's tau-a goes through the correlation that normal variables
+    with this tau have, ``sin(pi tau / 2)``, and back.
 
     Parameters
     ----------
@@ -443,4 +450,10 @@ def repeat_ceiling(trials: NDArray[np.floating], measure: str, compare: str) -> 
             return float("nan")
         rdms = [make_rdm(np.nanmean(half, axis=1), measure) for half in halves]
     r = float(compare_rdms(rdms[0], rdms[1], compare, nan="propagate")[0, 0])
-    return float(np.sqrt(2 * r / (1 + r))) if r > 0 else float("nan")
+    is_tau = compare == "kendall_tau_a"
+    if is_tau:
+        r = float(np.sin(np.pi / 2 * r))
+    if not r > 0:
+        return float("nan")
+    reached = min(float(np.sqrt(2 * r / (1 + r))), 1.0)
+    return float(2 / np.pi * np.arcsin(reached)) if is_tau else reached

@@ -43,18 +43,18 @@ def tree(tmp_path_factory):
     return folder
 
 
-def fit_words(tree, out):
+def fit_words(tree, out, features=("control:gabor:low=cycles4:grid4",)):
     return (
         *("fit", "encoding", "--data", f"nsd:{tree}", "--subject", "1"),
-        *("--roi", "early", "--features", "control:colour"),
-        *("--features", "control:gabor:low=cycles4:grid4", "--components", "40"),
-        *("--permutations", "20", "--bootstrap", "20", "--device", "cpu"),
-        *("--out", out),
+        *("--roi", "early", "--permutations", "20", "--bootstrap", "20"),
+        *(word for name in features for word in ("--features", name)),
+        *("--components", "40", "--device", "cpu", "--out", out),
     )
 
 
 def test_a_fit_is_told_reported_and_used_for_predictions(tree, tmp_path, capsys):
-    words = fit_words(tree, tmp_path / "fit")
+    features = ("control:colour", "control:gabor:low=cycles4:grid4")
+    words = fit_words(tree, tmp_path / "fit", features)
     code, out, err = run(*words, capsys=capsys)
     assert (code, err) == (0, "")
     assert "subj01, simulated  control:gabor low: 0." in out
@@ -96,6 +96,23 @@ def test_options_reach_the_fit(tree, tmp_path, capsys):
     assert {spec["resize"] for spec in call["features"]} == {"squash"}
     assert not (tmp_path / "models").exists()
     assert list((tmp_path / "maps").rglob("lh.*_r.mgh"))
+
+
+def test_receptive_fields_are_fitted_with_their_options(tree, tmp_path, capsys):
+    words = [word for word in fit_words(tree, tmp_path) if word not in ("40",)]
+    words.remove("--components")
+    words += ["--method", "fwrf", "--maps", "5", "--sigmas", "2", "--cv", "2"]
+    words += ["--smallest-sigma", "0.3", "--alphas", "10,100"]
+    code, out, err = run(*words, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "control:gabor low: " in out
+    call = read_json(tmp_path / "run.json")
+    expected = {"method": "fwrf", "n_maps": 5, "n_sigmas": 2, "smallest_sigma": 0.3}
+    assert {name: call[name] for name in expected} == expected
+    assert call["alphas"] == [10, 100]
+    units = load_encoding(tmp_path).units
+    assert set(units["rf_sigma"].round(6)) == {0.3, 0.4}
+    assert (tmp_path / "figures" / "receptive_fields_control_gabor.png").is_file()
 
 
 @pytest.mark.parametrize(

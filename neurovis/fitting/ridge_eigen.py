@@ -40,6 +40,8 @@ class Eigen:
     images : Tensor, shape (n, n_largest)
         The matrix times the last of the eigenvectors, those of its largest
         eigenvalues; in the dtype of the targets.
+    n_null : int
+        How many eigenvalues must be 0, as the matrix cannot have a larger rank.
     """
 
     values: Tensor
@@ -49,6 +51,7 @@ class Eigen:
     dtype: torch.dtype
     is_centred: bool
     images: Tensor
+    n_null: int = 0
 
 
 def decompose(
@@ -108,7 +111,8 @@ def decompose(
     exact[:n_null] = 0
     images[:, (exact == 0)[-_N_LARGEST:]] = 0
     vectors = vectors.contiguous()
-    return Eigen(exact, vectors, norms, smallest, matrix.dtype, centred, images)
+    rest = (smallest, matrix.dtype, centred, images, n_null)
+    return Eigen(exact, vectors, norms, *rest)
 
 
 def largest_eigenvalue(matrix: Tensor) -> float:

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from neurovis.fitting.ridge_dual import Chosen, chunks
-from neurovis.fitting.ridge_eigen import Eigen, decompose, largest_rank, needs_double
+from neurovis.fitting.ridge_eigen import (
+    SMALLEST_SINGLE_RATIO,
+    Eigen,
+    decompose,
+    largest_rank,
+    needs_double,
+)
 from neurovis.fitting.ridge_features import Features
 from neurovis.fitting.ridge_linalg import product
 from neurovis.fitting.ridge_scores import squared_norms
@@ -186,21 +192,45 @@ class PrimalTargets:
         return [slice(0, self.n_samples)] if parts is None else [p.rows for p in parts]
 
     @cached_property
-    def roots(self) -> Tensor:
-        """Singular values of the features, infinite where they are 0."""
-        roots = self.eigen.values.sqrt()
-        return roots.where(roots > 0, torch.inf).to(self.y.dtype)
+    def rotated(self) -> Tensor:
+        """Features in the basis of eigenvectors, shape (n_samples, n_features)."""
+        return product(self.features.x, self.eigen.vectors.T)
 
     @cached_property
-    def left(self) -> Tensor:
-        """Left singular vectors of the features, shape (n_samples, n_features)."""
-        return product(self.features.x, self.eigen.vectors.T) / self.roots
+    def is_clear(self) -> Tensor:
+        """Which eigenvalues are far above their rounding, shape (n_features,)."""
+        values = self.eigen.values
+        if self.eigen.dtype == torch.float64:
+            return values > 0
+        return values > SMALLEST_SINGLE_RATIO * values[-1]
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """One over such eigenvalues, 0 for others; shape (n_features,)."""
+        return torch.where(self.is_clear, 1 / self.eigen.values, 0)
 
     @property
     def n_unreached(self) -> int:
-        """Degrees of freedom of the rows that features of full rank leave over."""
+        """Dimensions of targets that features with clear eigenvalues do not reach."""
         n_free = self.n_samples - int(self.features.centred)
-        return n_free - int((self.eigen.values > 0).sum())
+        return n_free - int(self.is_clear.sum())
+
+    def kept(self, alphas: Tensor) -> Tensor:
+        """Return what is left of fitted values, of ordinary least squares if clear.
+
+        Parameters
+        ----------
+        alphas : Tensor of float64, shape (n_alphas, 1)
+            Penalties.
+
+        Returns
+        -------
+        Tensor of float64, shape (n_alphas, n_features)
+            ``a / (l + a)``; where eigenvalues are not clear ``-l / (l + a)``, which is
+            taken from what is not reached.
+        """
+        values = self.eigen.values
+        return torch.where(self.is_clear, alphas, -values) / (values + alphas)
 
     def unreached(self, rows: Chosen) -> Tensor:
         """Return what is left of targets by ordinary least squares.
@@ -213,11 +243,12 @@ class PrimalTargets:
         Returns
         -------
         Tensor, shape (n_targets, n_samples)
-            Residuals.
+            Residuals of features with clear eigenvalues.
         """
         if not self.n_unreached:  # what would be computed is rounding
             return torch.zeros_like(self.y[rows])
-        fitted = product(self.z[rows] / self.roots, self.left)
+        weights = self.z[rows] * self.inverse.to(self.y.dtype)
+        fitted = product(weights, self.rotated)
         return torch.sub(self.y[rows], fitted, out=fitted)
 
     def gcv(self, alphas: Tensor, rows: slice) -> Tensor:
@@ -236,17 +267,19 @@ class PrimalTargets:
             ``n RSS / trace(R)**2``.
         """
         # Sums of what is left over: one less what is fitted would cancel.
-        values = self.eigen.values
-        kept = (alphas[:, None] / (values + alphas[:, None])) * (values > 0)
-        freedom = self.n_unreached + kept.sum(1)
-        reached = (self.z[rows] / self.roots).square()
+        values, alpha = self.eigen.values, alphas[:, None]
+        freedom = self.n_unreached + self.kept(alpha).sum(1)
+        clear = (alpha / (values + alpha)).square() * self.inverse
+        others = -(values + 2 * alpha) / (values + alpha).square()
+        weights = torch.where(self.is_clear, clear, others).to(self.y.dtype)
+        squares = self.z[rows].square()
         total = squared_norms(self.y[rows])
-        least = total - reached.sum(1, dtype=torch.float64)
+        least = total - (squares @ self.inverse.to(squares.dtype)).double()
         close = (least < _CANCELS * total).nonzero()[:, 0]
         if len(close):
             every = torch.arange(len(self.y), device=self.y.device)[rows]
             least[close] = squared_norms(self.unreached(every[close]))
-        rest = (reached @ kept.square().T.to(reached.dtype)).T.double() + least
+        rest = ((squares @ weights.T).T.double() + least).clamp_(min=0)
         return self.n_samples * rest / freedom.square()[:, None]
 
     def step(self, alpha: float, n_targets: int) -> "PrimalFolds | PrimalLeaveOneOut":
@@ -302,7 +335,7 @@ def shrinkage(eigen: Eigen, alphas: Tensor | float) -> Tensor:
     Returns
     -------
     Tensor of float64, shape (..., n_features)
-        ``1 / (l + a)``; 0 where l is, as there is nothing but rounding to multiply.
+        ``1 / (l + a)``; 0 where l must be 0, so that there is only rounding to multiply.
 
     Examples
     --------
@@ -310,7 +343,9 @@ def shrinkage(eigen: Eigen, alphas: Tensor | float) -> Tensor:
     >>> shrinkage(eigen, 1.0).tolist()
     [0.0, 0.25]
     """
-    return (eigen.values > 0) / (eigen.values + alphas)
+    weights = 1 / (eigen.values + alphas)
+    weights[..., : eigen.n_null] = 0
+    return weights
 
 
 class PrimalFolds:
@@ -384,14 +419,16 @@ class PrimalLeaveOneOut:
 
     def __init__(self, targets: PrimalTargets, alpha: float) -> None:
         self.targets = targets
-        values, left = targets.eigen.values, targets.left
-        kept = (alpha / (values + alpha)).to(left.dtype)
-        self.weights = kept / targets.roots
-        self.diagonal = left.square() @ kept
+        values = targets.eigen.values
+        clear = alpha / (values + alpha) * targets.inverse
+        weights = torch.where(targets.is_clear, clear, -1 / (values + alpha))
+        self.weights = weights.to(targets.y.dtype)
+        squares = targets.rotated.square()
+        self.diagonal = squares @ self.weights
         if targets.n_unreached:
+            reached = squares @ targets.inverse.to(squares.dtype)
             constant = targets.features.centred / targets.n_samples
-            unreached = 1 - constant - left.square().sum(1)
-            self.diagonal += unreached.clamp(min=0)
+            self.diagonal += (1 - constant - reached).clamp_(min=0)
 
     def errors(self, rows: Chosen) -> list[Tensor]:
         """Return errors of all rows as one fold.
@@ -406,6 +443,6 @@ class PrimalLeaveOneOut:
         list of Tensor, each of shape (n_targets, n_held_out)
             Measured minus predicted; one entry.
         """
-        rest = product(self.targets.z[rows] * self.weights, self.targets.left)
+        rest = product(self.targets.z[rows] * self.weights, self.targets.rotated)
         rest += self.targets.unreached(rows)
         return [rest.div_(self.diagonal)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.encoding_comparison import compare_encoding, pool_independent
+from analysis.encoding_comparison import compare_encoding, pool_recordings
 from analysis.multiple_tests import fdr_adjusted, sign_flip_test
 
 
@@ -223,7 +223,7 @@ def test_units_alone_take_common_noise_for_evidence():
 
 
 def test_a_single_recording_keeps_its_limits():
-    found = pool_independent([0.3], [0.1], [24])
+    found = pool_recordings([0.3], [0.1], [24])
     half = stats.t.ppf(0.975, 24) * 0.1
     assert found["low"] == pytest.approx(0.3 - half)
     assert found["high"] == pytest.approx(0.3 + half)
@@ -234,7 +234,7 @@ def test_pooling_is_the_test_of_welch_for_a_difference_of_means():
     rng = np.random.default_rng(0)
     a, b = rng.normal(1, 1, 12), rng.normal(0, 3, 30)
     errors = [x.std(ddof=1) / len(x) ** 0.5 for x in (a, b)]
-    found = pool_independent([a.mean(), -b.mean()], errors, [11, 29])
+    found = pool_recordings([a.mean(), -b.mean()], errors, [11, 29])
     expected = stats.ttest_ind(a, b, equal_var=False)
     assert found["p_value"] == pytest.approx(expected.pvalue)
     assert found["degrees_of_freedom"] == pytest.approx(expected.df)
@@ -242,7 +242,7 @@ def test_pooling_is_the_test_of_welch_for_a_difference_of_means():
 
 
 def test_an_undefined_recording_makes_the_mean_undefined():
-    found = pool_independent([0.3, np.nan], [0.1, np.nan], [24, 24])
+    found = pool_recordings([0.3, np.nan], [0.1, np.nan], [24, 24])
     assert all(np.isnan(value) for value in found.values())
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.encoding_comparison import compare_encoding, pool_independent
+from analysis.encoding_comparison import compare_encoding, pool_recordings
 from analysis.multiple_tests import fdr_adjusted
 from neurovis.core.files import read_table
 from neurovis.core.rng import generator
@@ -225,7 +225,7 @@ def test_recordings_are_averaged_with_independent_errors():
     found, compared = pooled_tables(scores, pairs)
     assert found["subject"].eq(MEAN).all()
     best = found[(found["condition"] == BEST) & (found["model"] == "m")].iloc[0]
-    expected = pool_independent([0.4, 0.43, 0.46], [0.02, 0.04, 0.06], [39] * 3)
+    expected = pool_recordings([0.4, 0.43, 0.46], [0.02, 0.04, 0.06], [39] * 3)
     assert best["value"] == pytest.approx(expected["estimate"])
     assert best["ci_low"] == pytest.approx(expected["low"])
     assert best["standard_error"] == pytest.approx(expected["standard_error"])
@@ -235,7 +235,7 @@ def test_recordings_are_averaged_with_independent_errors():
     assert best["n_units"] == 30
     assert best["chance_high"] == pytest.approx(0.2 / 3**0.5)
     row = compared.iloc[0]
-    expected = pool_independent([0.3, 0.29, 0.28], [0.02, 0.04, 0.06], [39] * 3)
+    expected = pool_recordings([0.3, 0.29, 0.28], [0.02, 0.04, 0.06], [39] * 3)
     assert row["difference"] == pytest.approx(expected["estimate"])
     assert row["p_value"] == row["p_fdr"] == pytest.approx(expected["p_value"])
     assert row["over"] == "images, mean over recordings"

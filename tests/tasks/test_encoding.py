@@ -125,6 +125,27 @@ def test_the_numbers_are_those_of_the_estimator(finished):
     assert units["n_test"].tolist() == [16] * 6
 
 
+def test_a_feature_that_hardly_varies_is_not_blown_up(tmp_path, finished):
+    data = make_data()
+    (split,) = split_rows(data.responses, "every-5")
+    early = data.features["early"]
+    # In held-out rows it is a thousand times what it was in training.
+    odd = 1e-6 * early[:, :1]
+    odd[split.test] = 1e-3
+    more = replace(data, features={"early": np.hstack([early, odd])})
+    fit(more, tmp_path, ["given:early"])
+    predicted, before = (
+        load_encoding(run).predictions("s1", "early", "")
+        for run in (tmp_path, finished)
+    )
+    np.testing.assert_allclose(predicted, before, atol=0.05)
+    # The others are divided by their own spread, to the last bit.
+    ridge = RidgeCV(default_alphas(10), search="window", standardize=True, device="cpu")
+    ridge.fit(early[split.train], data.responses.betas[split.train])
+    model = load_encoding_model(model_folder(finished, "s1", "early", ""))
+    np.testing.assert_array_equal(model.spaces[0].coef, np.float32(ridge.coef_))
+
+
 def test_saved_models_predict_as_the_tables_say(finished):
     data, run = make_data(), load_encoding(finished)
     rows = run.rows("s1")["row"].to_numpy()

@@ -57,8 +57,13 @@ def finished(tmp_path_factory):
     return out
 
 
-def test_the_report_is_one_file_with_all_parts_and_marks(finished):
-    lines = finish_run(finished)
+@pytest.fixture(scope="module")
+def told(finished):
+    """What is told of the run, once its report is written."""
+    return finish_run(finished)
+
+
+def test_the_report_is_one_file_with_all_parts_and_marks(finished, told):
     html = (finished / "report.html").read_text(encoding="utf-8")
     for title in ("Scores of regions", "Layers", "Units", "Maps", "Provenance"):
         assert f">{title}<" in html
@@ -69,15 +74,14 @@ def test_the_report_is_one_file_with_all_parts_and_marks(finished):
     assert {"layers", "distribution", "penalties", "best_layers_one"} <= names
     assert {"map_s1_one", "map_s1_two", "map_s2_one", "map_s2_two"} <= names
     assert (finished / "maps/s2/one/features_r.html").is_file()
-    assert len(lines) == 6
-    assert lines[1].startswith("  s1, simulated  one: 0.")
-    assert lines[-1] == f"report {finished / 'report.html'}"
+    assert len(told) == 6
+    assert told[1].startswith("  s1, simulated  one: 0.")
+    assert told[-1] == f"report {finished / 'report.html'}"
 
 
-def test_what_is_told_are_the_numbers_of_the_tables(finished):
-    lines = finish_encoding(finished)
+def test_what_is_told_are_the_numbers_of_the_tables(finished, told):
     run = load_encoding(finished)
-    for line in lines[1:-1]:
+    for line in told[1:-1]:
         subject, model = re.match(r"  (s\d), simulated  (\w+):", line).groups()
         units = run.units[
             (run.units["subject"] == subject) & (run.units["model"] == model)
@@ -88,10 +92,9 @@ def test_what_is_told_are_the_numbers_of_the_tables(finished):
     assert shown_regions(run) == [("", WHOLE), ("area", "V1"), ("area", "V4")]
 
 
-def test_the_same_run_gives_the_same_report(finished):
-    finish_run(finished)
+def test_the_same_run_gives_the_same_report(finished, told):
     first = (finished / "report.html").read_bytes()
-    finish_run(finished)
+    assert finish_run(finished) == told
     assert (finished / "report.html").read_bytes() == first
 
 

@@ -1,0 +1,34 @@
+"""Sets and runs that tests of RSA share."""
+
+import numpy as np
+import pytest
+
+from neurovis.core.unit_responses import save_responses
+from tasks.rsa import run_rsa
+from tests.tasks.rsa_examples import CALL, DATA, FEATURES, make_units, write_objects92
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory):
+    return write_objects92(tmp_path_factory.mktemp("data") / "objects92")
+
+
+@pytest.fixture(scope="session")
+def rsa_run(objects, tmp_path_factory):
+    """Features of a network and of colours beside simulated IT; not to be changed."""
+    out = tmp_path_factory.mktemp("rsa") / "run"
+    sources = ["human IT", "monkey IT"]
+    run_rsa(DATA.format(objects), FEATURES, out, source=sources, **CALL)
+    return out
+
+
+@pytest.fixture
+def units(tmp_path):
+    hidden, responses = make_units()
+    save_responses(tmp_path / "units", responses)
+    rng = np.random.default_rng(3)
+    ids = [f"p{i:02d}" for i in range(30)]
+    other = rng.normal(size=(30, 10)).astype(np.float32)
+    path = tmp_path / "features.npz"
+    np.savez(path, stimulus_id=np.array(ids), hidden=hidden, other=other)
+    return f"responses:{tmp_path / 'units'}", f"file:{path}", responses, hidden
