@@ -473,7 +473,7 @@ def plot_receptive_fields(
     area = 50 * n / max(n, default=1)
     ax.scatter(x, y, s=4 + area, color=PALETTE[1], alpha=0.7, linewidths=0, zorder=3)
     # Outer centres may lie beyond the picture.
-    ax.set(xlim=(-0.75, 0.75), ylim=(-0.75, 0.75))
+    ax.set(xlim=(-0.65, 0.65), ylim=(-0.65, 0.65))
     ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
     ax.set_aspect("equal")
     ax.set_xlabel("Right of the centre (sides)")

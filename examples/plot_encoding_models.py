@@ -127,7 +127,7 @@ figure.suptitle("Simulated brain, untrained network; orange: the layer a region 
 plt.show()
 
 # %%
-# **What you should see:** the orange bar is the highest of each region, near 1: the true
-# layer explains what noise leaves to be explained. The other layers of the network come
-# close, although nothing of them is in the brain: a good score does not show that a
-# brain computes what the network computes.
+# **What you should see:** the orange bar is the highest of each region, near 1: the
+# true layer explains what noise leaves to be explained. The other layers of the network
+# come close, although nothing of them is in the brain: a good score does not show that
+# a brain computes what the network computes.

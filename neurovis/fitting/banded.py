@@ -47,12 +47,12 @@ from neurovis.fitting.ridge_features import (
 )
 from neurovis.fitting.ridge_inputs import (
     all_or_nothing,
-    check_alphas,
     check_defined,
     check_folds,
     check_intercept,
     check_targets,
     choose_dtype,
+    distinct_alphas,
 )
 from neurovis.fitting.ridge_linalg import product
 from neurovis.fitting.ridge_problem import choose_device
@@ -268,7 +268,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             check_option("n_targets_batch", size, ("auto",))
         else:
             check_whole("n_targets_batch", size, low=1)
-        return check_alphas(self.alphas)[0].unique()
+        return distinct_alphas(self.alphas)
 
     def _keep(self, best: Best, candidates: Candidates) -> None:
         """Store what a search found."""

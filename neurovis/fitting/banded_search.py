@@ -42,7 +42,9 @@ from neurovis.fitting.ridge_problem import (
     Problem,
     batches,
     cheaper_solver,
+    expected_loss,
     read_batch,
+    warn_of_loss,
 )
 from neurovis.fitting.ridge_search import (
     Evaluation,
@@ -257,6 +259,7 @@ class Best:
         self.weights = torch.zeros(n_targets, n_weights, dtype=dtype)
         self.margin = torch.finfo(dtype).eps
         self.gram_dtype = dtype
+        self.loss = 0.0
 
     def update(
         self, i: int, problem: Problem, batch: Batch, candidates: Candidates
@@ -293,6 +296,7 @@ class Best:
         if not len(better):
             return
         alphas = candidates.alphas.to(place)[scores.best[better]]
+        self.loss = max(self.loss, expected_loss(problem, alphas))
         if scores.dual is None:
             weights = _refit(targets, alphas, better)
         else:
@@ -395,4 +399,5 @@ def search_gammas(
             best.update(i, weighted, batch, candidates)
     if best is None:
         raise ValueError("`gammas` has no rows.")
+    warn_of_loss(best.loss)
     return best

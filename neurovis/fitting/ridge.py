@@ -24,21 +24,23 @@ from neurovis.core.device import exact_float32
 from neurovis.fitting.ridge_features import centre_weights, cross_gram, new_block
 from neurovis.fitting.ridge_inputs import (
     all_or_nothing,
-    check_alphas,
     check_defined,
     check_features,
     check_folds,
     check_intercept,
     check_targets,
     choose_dtype,
+    distinct_alphas,
 )
 from neurovis.fitting.ridge_linalg import product
 from neurovis.fitting.ridge_problem import (
     Batch,
     Problem,
     batches,
+    expected_loss,
     make_problem,
     read_batch,
+    warn_of_loss,
 )
 from neurovis.fitting.ridge_scores import SCORINGS
 from neurovis.fitting.ridge_search import (
@@ -235,8 +237,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Self:
         self._check_options()
-        # Equal ones would look like a maximum to the window.
-        alphas = check_alphas(self.alphas)[0].unique()
+        alphas = distinct_alphas(self.alphas)
         parts = check_features(self, X, reset=True)
         n_samples = int(parts[0].shape[0])
         y = check_targets(y, n_samples)
@@ -331,11 +332,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         self.n_at_smallest_, self.n_at_largest_ = (
             int((self._alphas == end).sum()) for end in ends
         )
-        self.alphas_, self.cv_scores_ = (
-            self._give(self._alphas),
-            self._give(self._scores),
-        )
+        self.alphas_ = self._give(self._alphas)
+        self.cv_scores_ = self._give(self._scores)
         self._log(len(alphas))
+        warn_of_loss(expected_loss(problem, self._alphas))
 
     def _keep(
         self,
@@ -355,8 +355,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         weights[~is_chosen] = 0
         weights[batch.undefined] = torch.nan
         at = batch.columns
-        nan = torch.nan
-        score = mean.gather(0, chosen[None])[0]
+        nan, score = torch.nan, mean.gather(0, chosen[None])[0]
         self._alphas[at] = torch.where(is_chosen, alphas[chosen], nan).cpu()
         self._scores[at] = torch.where(is_chosen, score, nan).cpu()
         self._mean[at] = batch.mean.masked_fill(batch.undefined, nan).cpu()

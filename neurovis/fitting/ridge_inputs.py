@@ -63,6 +63,27 @@ def check_alphas(alphas: Any) -> tuple[Tensor, Tensor]:
     return ascending, order
 
 
+def distinct_alphas(alphas: Any) -> Tensor:
+    """Return penalties in ascending order, each once.
+
+    Parameters
+    ----------
+    alphas : float or sequence of float
+        Penalties, finite and above 0.
+
+    Returns
+    -------
+    Tensor of float64, shape (n_distinct,)
+        Equal ones would look like a maximum to the search in a window.
+
+    Examples
+    --------
+    >>> distinct_alphas([10, 1, 10]).tolist()
+    [1.0, 10.0]
+    """
+    return torch.from_numpy(np.unique(check_alphas(alphas)[0].numpy()))
+
+
 def feature_parts(features: Any) -> tuple[Any, ...]:
     """Return features as parts that stand side by side.
 

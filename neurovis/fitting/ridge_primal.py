@@ -271,6 +271,7 @@ class PrimalTargets:
         freedom = self.n_unreached + self.kept(alpha).sum(1)
         clear = (alpha / (values + alpha)).square() * self.inverse
         others = -(values + 2 * alpha) / (values + alpha).square()
+        others[:, : self.eigen.n_null] = 0
         weights = torch.where(self.is_clear, clear, others).to(self.y.dtype)
         squares = self.z[rows].square()
         total = squared_norms(self.y[rows])
@@ -335,7 +336,7 @@ def shrinkage(eigen: Eigen, alphas: Tensor | float) -> Tensor:
     Returns
     -------
     Tensor of float64, shape (..., n_features)
-        ``1 / (l + a)``; 0 where l must be 0, so that there is only rounding to multiply.
+        ``1 / (l + a)``; 0 where l must be 0, and there is only rounding to multiply.
 
     Examples
     --------
@@ -421,7 +422,7 @@ class PrimalLeaveOneOut:
         self.targets = targets
         values = targets.eigen.values
         clear = alpha / (values + alpha) * targets.inverse
-        weights = torch.where(targets.is_clear, clear, -1 / (values + alpha))
+        weights = torch.where(targets.is_clear, clear, -shrinkage(targets.eigen, alpha))
         self.weights = weights.to(targets.y.dtype)
         squares = targets.rotated.square()
         self.diagonal = squares @ self.weights

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _LOAD_AT_ONCE = 1024
 # Decomposing costs about as much as this many products of two such matrices.
 _EIGEN_PRODUCTS = 9
+_LARGE_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,50 @@ def cheaper_solver(
     primal = (n_folds + 1) * (_EIGEN_PRODUCTS * p**3 + p**2 * n_targets) + 2 * n * p**2
     primal += (n_alphas + 2) * n * p * n_targets
     return "primal" if primal < dual else "dual"
+
+
+def expected_loss(problem: Problem, alphas: Tensor) -> float:
+    """Estimate how far rounding moves predictions.
+
+    Parameters
+    ----------
+    problem : Problem
+        Decomposed features.
+    alphas : Tensor of float64, shape (n_targets,)
+        Chosen penalties, NaN where there is none.
+
+    Returns
+    -------
+    float
+        Relative error of the worst target: the rounding unit times the largest
+        eigenvalue over the smallest penalty. 0 with the primal solver, whose
+        coefficients do not cancel.
+    """
+    least = float(alphas.nan_to_num(torch.inf).amin()) if len(alphas) else torch.inf
+    if not problem.is_dual:
+        return 0.0
+    return torch.finfo(problem.dtype).eps * float(problem.eigen.values[-1]) / least
+
+
+def warn_of_loss(loss: float) -> None:
+    """Log a warning if rounding moves predictions by a per cent or more.
+
+    Parameters
+    ----------
+    loss : float
+        From `expected_loss`.
+
+    Examples
+    --------
+    >>> warn_of_loss(1e-6)
+    """
+    if loss > _LARGE_LOSS:
+        logger.warning(
+            "the smallest chosen alpha is so far below the largest eigenvalue that "
+            "rounding may move predictions by %.0e of their size: use larger alphas, "
+            "dtype='float64', or with fewer features than samples solver='primal'",
+            loss,
+        )
 
 
 def choose_device(device: str | torch.device) -> torch.device:

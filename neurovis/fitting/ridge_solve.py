@@ -19,7 +19,14 @@ from neurovis.fitting.ridge_inputs import (
     choose_dtype,
     feature_parts,
 )
-from neurovis.fitting.ridge_problem import Batch, Problem, make_problem, read_batch
+from neurovis.fitting.ridge_problem import (
+    Batch,
+    Problem,
+    expected_loss,
+    make_problem,
+    read_batch,
+    warn_of_loss,
+)
 from neurovis.fitting.ridge_scores import SCORINGS
 from neurovis.fitting.ridge_search import (
     Evaluation,
@@ -287,6 +294,7 @@ def solve_ridge(
         problem, targets = checked.load(dtype, **options)
         each = torch.from_numpy(np.broadcast_to(penalties, n_targets).copy())
         found = problem.unsort(targets.refit(each.to(problem.device))).cpu()
+        warn_of_loss(expected_loss(problem, each))
         weights = feature_weights(problem.features, found, problem.is_dual)
         intercept = checked.batch.mean.cpu()
         if problem.features.centre is not None:

@@ -271,3 +271,21 @@ def test_wrong_arguments_are_told(change, message):
             rng=np.random.default_rng(0),
             **call,
         )
+
+
+def test_shared_images_leave_the_error_of_a_mean_as_large_as_that_of_one():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        image = rng.normal(size=50)  # what is special about each image
+        scores = 0.5 + image + 0.3 * rng.normal(size=(4, 50))
+        errors = scores.std(axis=1, ddof=1) / np.sqrt(50)
+        means = scores.mean(axis=1)
+        apart = pool_recordings(means, errors, [49] * 4)
+        same = pool_recordings(means, errors, [49] * 4, same_images=True)
+        assert same["standard_error"] == pytest.approx(errors.mean())
+        assert same["degrees_of_freedom"] == 49
+        found.append([p["low"] < 0.5 < p["high"] for p in (apart, same)])
+    covered = np.mean(found, axis=0)
+    assert covered[0] < 0.75
+    assert 0.92 < covered[1] < 0.99

@@ -159,6 +159,7 @@ def test_the_largest_of_many_layers_without_signal_is_above_zero_and_the_fair_is
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_more_layers_are_no_advantage():
     hits = wins = 0
     n = 300

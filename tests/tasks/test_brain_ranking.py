@@ -11,7 +11,8 @@ from neurovis.core.rng import generator
 from neurovis.core.types import SCORE_COLUMNS, Score
 from neurovis.core.unit_responses import UnitResponses, save_responses
 from tasks.brain_ranking import DEFAULT_FEATURES, run_brain_ranking
-from tasks.brain_ranking_report import load_rankings
+from tasks.brain_ranking_parts import ranking_table
+from tasks.brain_ranking_report import _joined_notes, load_rankings
 from tasks.brain_ranking_tables import (
     ENCODING,
     ENCODING_R,
@@ -21,6 +22,7 @@ from tasks.brain_ranking_tables import (
     RSA,
     pooled_tables,
 )
+from tasks.brain_sources import load_brain
 from tasks.encoding_run import load_encoding
 from tasks.encoding_scores import WHOLE
 from tasks.feature_specs import parse_features
@@ -241,6 +243,25 @@ def test_recordings_are_averaged_with_independent_errors():
     assert row["over"] == "images, mean over recordings"
 
 
+def test_errors_of_shared_images_do_not_average_out():
+    scores, pairs = (table.assign(shared_images=True) for table in make_rows())
+    found, compared = pooled_tables(scores, pairs)
+    best = found[(found["condition"] == BEST) & (found["model"] == "m")].iloc[0]
+    assert best["standard_error"] == pytest.approx(0.04)
+    assert best["chance_high"] == pytest.approx(0.2)
+    assert best["n"] == 40
+    row = compared.iloc[0]
+    assert row["standard_error"] == pytest.approx(0.04)
+    assert row["degrees_of_freedom"] == 39
+
+
+def test_a_single_model_has_a_false_discovery_rate_for_the_mean_too():
+    scores, pairs = make_rows()
+    found, _ = pooled_tables(scores[scores["model"] == "m"], pairs.iloc[:0])
+    best = found[found["condition"] == BEST].iloc[0]
+    assert best["p_fdr"] == best["p_value"] > 0
+
+
 def test_a_ceiling_that_one_recording_lacks_is_unknown_for_the_mean():
     found, _ = pooled_tables(*make_rows(ceilings=(0.8, np.nan, 0.8)))
     assert found[["ceiling_low", "value_over_ceiling"]].isna().all().all()
@@ -340,6 +361,49 @@ def test_wrong_arguments_are_told_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         run_brain_ranking(*first, tmp_path / "run", **call)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("n", "change", "message"),
+    [
+        (7, {}, "has 7 stimuli: a ranking needs at least 8"),
+        (14, {}, "14 stimuli, 2 of them held out"),
+        (20, {"measure": "crossnobis"}, "needs single trials"),
+        (20, {"stimuli": 3}, "`stimuli`"),
+        (20, {"source": "human TI"}, "no features of"),
+    ],
+)
+def test_what_only_a_later_set_lacks_is_told_before_anything_is_written(
+    inputs, objects, tmp_path, n, change, message
+):
+    ids, arrays, _ = write_data(tmp_path, "few", 3)
+    saved = load_brain(f"responses:{tmp_path / 'few'}")[0].responses
+    save_responses(tmp_path / "cut", saved.select_stimuli(np.arange(n)))
+    path = tmp_path / "few.npz"
+    np.savez(path, stimulus_id=np.array(ids), **arrays)
+    data = [f"responses:{tmp_path / name}" for name in ("few", "cut")]
+    if "source" in change:
+        data[1] = f"objects92:{objects}"
+        message = "Did you mean 'human IT'"
+    with pytest.raises(ValueError, match=message):
+        run_brain_ranking(data, [f"file:{path}"], tmp_path / "run", **change)
+    assert not (tmp_path / "run").exists()
+
+
+def test_notes_of_several_subjects_are_told_once():
+    notes = ["tiny a: no ceilings.", "net: untrained", "tiny b: no ceilings.", "Plain."]
+    told = ["tiny a, tiny b: no ceilings.", "net: untrained", "Plain."]
+    assert _joined_notes(notes) == told
+
+
+def test_tables_of_the_report_are_narrow_enough_to_read(finished):
+    ranking = load_rankings(finished)["responses", ENCODING, ENCODING_R, WHOLE, "a"]
+    told = ranking_table(ranking)
+    assert list(told.table) == ["rank", "model", "layer", "score", "share", "p", "best"]
+    assert told.table["layer"].tolist() == ["late", "only"]
+    assert "noise between repeats, as published" in told.caption
+    rsa = load_rankings(finished)["responses", RSA, "rsa_spearman", WHOLE, "a"]
+    assert "share" not in ranking_table(rsa).table  # no ceiling is known
 
 
 def test_models_of_no_names_need_no_file():

@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_loaders.synthetic import n_pictures, simulate_nsd
 from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.features import extract_features
-from neurovis.core.files import read_json
+from neurovis.core.files import read_json, read_table
 from neurovis.core.pictures import LazyPictures
 from neurovis.core.unit_responses import UnitResponses
 from neurovis.fitting import fwrf_search
 from neurovis.fitting.encoding_model import load_encoding_model
 from neurovis.fitting.fwrf import ALPHAS, FwRF, candidate_grid, gaussian_pools
 from neurovis.fitting.fwrf_model import FwRFModel
+from stimuli.category_pictures import make_category_pictures
 from tasks.brain_sources import BrainData, split_rows
 from tasks.encoding import fit_encoding
 from tasks.encoding_fits import default_alphas
@@ -108,6 +110,43 @@ def test_places_and_sizes_of_simulated_fields_are_found(finished):
     assert share[-1] < 0.1
     assert (units["method"] == "fwrf").all()
     assert units["layer"].unique().tolist() == ["all layers"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_fields_of_a_simulated_early_cortex_are_found(tmp_path):
+    drawn = make_category_pictures(n_pictures(1, 2), size_px=64)
+    root = simulate_nsd(
+        tmp_path / "nsd",
+        list(drawn.images),
+        drawn.table,
+        n_subjects=1,
+        n_sessions=2,
+        volume_shape=(12, 14, 12),
+        n_vertices=(162, 162),
+        picture_px=64,
+    )
+    fit_encoding(
+        f"nsd:{root}",
+        ["control:gabor:cycles4:flat,cycles8:grid32"],
+        tmp_path / "fit",
+        **{name: CALL[name] for name in ("method", "n_bootstrap", "device")},
+        n_permutations=9,
+        regions=["V1", "V2"],
+    )
+    run = load_encoding(tmp_path / "fit")
+    truth = read_table(root / "neurovis_simulation" / "subj01_func1pt8mm.parquet")
+    places = ["x", "y", "z"]
+    units = run.unit_places("subj01")[["unit_id", *places]]
+    both = run.units.merge(units, on="unit_id").merge(truth, on=places)
+    assert len(both) == len(run.units) > 20
+    x, y = both["rf_x_deg"] / 8.4, -both["rf_y_deg"] / 8.4
+    assert np.corrcoef(x, both["rf_x"])[0, 1] > 0.9
+    assert np.corrcoef(y, both["rf_y"])[0, 1] > 0.9
+    assert np.hypot(x - both["rf_x"], y - both["rf_y"]).median() < 0.05
+    # Most are smaller than the smallest pool.
+    assert both["rf_sigma"].median() < 0.08
+    assert run.units["r"].mean() > 0.9 * np.sqrt(run.units["ceiling"]).mean()
 
 
 def test_the_numbers_are_those_of_the_estimator(finished):

@@ -12,8 +12,9 @@ from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.features import extract_features
 from neurovis.core.files import read_table
 from neurovis.core.types import SCORE_COLUMNS, Score
+from tasks.feature_specs import parse_features
 from tasks.rsa import run_rsa
-from tasks.rsa_scores import BEST, LAYER, OPTIMISTIC, PACKAGED
+from tasks.rsa_scores import BEST, LAYER, OPTIMISTIC, PACKAGED, depths_of
 from tasks.rsa_targets import load_targets
 from tests.tasks.rsa_examples import (
     CALL,
@@ -65,7 +66,8 @@ def test_values_are_those_of_the_building_blocks(rsa_run, objects):
 def test_depth_kind_and_marks_tell_what_a_model_is(rsa_run):
     layers = rows_of(rsa_run, region="human IT", condition=LAYER)
     of_network = layers[layers["model"] == NETWORK]
-    assert of_network["depth"].tolist() == [0.0, 0.5, 1.0]
+    # Two poolings of one layer are at one depth.
+    assert of_network["depth"].tolist() == [0.0, 1.0, 1.0]
     assert of_network["kind"].eq("network").all()
     assert of_network["untrained"].all()
     colour = layers[layers["model"] == "control:colour"]
@@ -182,3 +184,14 @@ def test_matrices_are_kept_with_their_names(rsa_run, objects):
         assert file["human IT mean/layers"].shape == (len(names), N_PAIRS)
         assert file["human IT mean/stimulus_id"].tolist() == target.stimulus_id
         assert len(file["human IT mean/category"]) == N
+
+
+def test_depth_follows_the_network_and_not_the_order_of_the_request():
+    network = load_backbone("squeezenet1_0", "seeded:0")
+    spec = parse_features("squeezenet1_0@seeded:0:fire9:gap,conv1:gap,fire4:gap")
+    expected = {"fire9:gap": 1.0, "conv1:gap": 0.0, "fire4:gap": 0.5}
+    assert depths_of(spec, network) == expected
+    one = parse_features("squeezenet1_0@seeded:0:fire4:gap,fire4:grid2")
+    assert np.isnan([*depths_of(one, network).values()]).all()
+    joined = parse_features("squeezenet1_0@seeded:0:both=conv1:gap+fire9:gap,fire2:gap")
+    assert depths_of(joined, network) == {"both": 1.0, "fire2:gap": 0.0}

@@ -1,5 +1,6 @@
 """Runs of RSA: resumed, refused, reported, damaged."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,29 @@ def test_another_run_in_the_same_folder_is_refused(rsa_run, objects):
         run_rsa(DATA.format(objects), FEATURES, rsa_run, compare="cosine", **CALL)
 
 
+def test_another_run_is_told_before_data_are_loaded(rsa_run, objects, monkeypatch):
+    monkeypatch.setattr("tasks.rsa.load_targets", None)
+    with pytest.raises(ValueError, match="holds a run with seed=0"):
+        run_rsa(
+            DATA.format(objects),
+            FEATURES,
+            rsa_run,
+            source=["human IT", "monkey IT"],
+            seed=1,
+            **CALL,
+        )
+
+
+def test_a_damaged_entry_of_the_store_is_computed_again(rsa_run, objects, tmp_path):
+    shutil.copytree(rsa_run, tmp_path / "run")
+    for path in (tmp_path / "run" / "parts" / "rsa").rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:50])
+    sources = ["human IT", "monkey IT"]
+    run_rsa(DATA.format(objects), FEATURES, tmp_path / "run", source=sources, **CALL)
+    assert contents(tmp_path / "run") == contents(rsa_run)
+
+
 @pytest.mark.slow
 def test_a_killed_run_ends_with_identical_tables(objects, tmp_path):
     features = [f"{NETWORK}:blocks.1:mean", "control:colour"]
@@ -42,14 +66,14 @@ def test_a_killed_run_ends_with_identical_tables(objects, tmp_path):
     for spec in features:
         command += ["--features", spec]
     command += ["--source", "monkey IT", "--source", "behaviour"]
-    command += ["--n-bootstrap", "20", "--n-permutations", "20", "--device", "cpu"]
+    command += ["--bootstrap", "20", "--permutations", "20", "--device", "cpu"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     parts = Store(tmp_path / "killed" / "parts" / "rsa")
     try:
         while process.poll() is None and not parts.keys():
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=50)
+        assert process.wait(timeout=50) == -signal.SIGKILL
     finally:
         process.kill()
     for name in ("killed", "straight"):
@@ -76,7 +100,8 @@ def test_the_report_tells_ranking_ceiling_and_marks(rsa_run):
     for words in (
         "timm:test_vit (untrained)",
         "optimistic",
-        "came with the data",
+        "(of the data)” came with the data",
+        "p can be small where limits include 0",
         "untrained weights (seeded:0)",
         "leave one subject out",
         "images",

@@ -1,5 +1,7 @@
 """What RSA compares models with: subjects, stimuli, units, repeats."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from analysis.rdms import make_crossnobis_rdm, make_rdm
 from analysis.rsa import compare_rdms
 from data_loaders.synthetic import n_pictures, simulate_nsd
 from stimuli.category_pictures import make_category_pictures
-from tasks.brain_sources import load_brain
+from tasks.brain_sources import BrainData, load_brain
 from tasks.rsa import run_rsa
 from tasks.rsa_scores import CKA, LAYER
 from tasks.rsa_targets import load_targets, repeat_ceiling
@@ -63,7 +65,38 @@ def test_crossnobis_takes_the_single_trials(units, tmp_path):
     assert table.loc["hidden", "value"] == pytest.approx(expected[0, 0])
 
 
-def test_subjects_are_compared_on_the_stimuli_that_all_of_them_saw(tmp_path):
+def test_subjects_are_compared_on_the_stimuli_that_all_of_them_saw(monkeypatch):
+    hidden, responses = make_units()
+    own = [np.r_[5:20, 0:3], np.r_[25:30, 19:1:-1]]
+    brains = [
+        BrainData(
+            replace(
+                responses.average().select_stimuli(rows),
+                subject=f"s{k}",
+                pictures=[np.full((2, 2, 3), row, np.uint8) for row in rows],
+            ),
+            features={"hidden": hidden[rows]},
+        )
+        for k, rows in enumerate(own)
+    ]
+    monkeypatch.setattr("tasks.rsa_targets.load_brain", lambda *a, **k: brains)
+    (target,) = load_targets("responses:.")
+    common = sorted({*own[0]} & {*own[1]})
+    assert target.stimulus_id == [f"p{row:02d}" for row in common]
+    expected = make_rdm(responses.average().betas[common])
+    np.testing.assert_allclose(target.rdms, [expected] * 2, atol=1e-9)
+    shown = [picture[0, 0, 0] for picture in target.data.responses.pictures]
+    assert shown == common
+    np.testing.assert_array_equal(target.data.features["hidden"], hidden[common])
+    n = len(common)
+    told = f"tiny: compared are {n} of the {n} stimuli that all subjects saw."
+    assert target.notes == (told,)
+    (few,) = load_targets("responses:.", stimuli=9)
+    assert few.notes == (told.replace(f"are {n}", "are 9"),)
+
+
+@pytest.mark.slow
+def test_subjects_of_nsd_are_compared_on_the_stimuli_that_all_of_them_saw(tmp_path):
     drawn = make_category_pictures(n_pictures(2, 1), size_px=32, seed=5)
     root = simulate_nsd(
         tmp_path / "nsd",
@@ -80,7 +113,6 @@ def test_subjects_are_compared_on_the_stimuli_that_all_of_them_saw(tmp_path):
     (target,) = load_targets(f"nsd:{root}", store=tmp_path / "store")
     assert target.subjects == ("subj01", "subj02")
     assert (target.subject, target.n_stimuli) == ("mean", 60)
-    assert target.notes == ("Compared are the 60 stimuli that all subjects saw.",)
     brains = load_brain(f"nsd:{root}", store=tmp_path / "store")
     for rdm, brain in zip(target.rdms, brains, strict=True):
         ids = brain.responses.stimuli["stimulus_id"].tolist()
@@ -94,7 +126,10 @@ def test_subjects_are_compared_on_the_stimuli_that_all_of_them_saw(tmp_path):
     np.testing.assert_array_equal(pictures[7], own.pictures[row])
 
 
-def test_the_ceiling_from_repeats_is_what_the_truth_reaches():
+@pytest.mark.parametrize(
+    "compare", ["pearson", "spearman", "kendall_tau_a", "whitened_cosine"]
+)
+def test_the_ceiling_from_repeats_is_what_the_truth_reaches(compare):
     found = []
     for seed in range(20):
         hidden, responses = make_units(n=40, n_repeats=6, noise=3.0, seed=seed)
@@ -103,8 +138,8 @@ def test_the_ceiling_from_repeats_is_what_the_truth_reaches():
         truth = make_rdm(hidden @ same.normal(size=(10, 24)))
         measured = make_rdm(responses.average().betas)
         trials = responses.betas.reshape(40, 6, 24)
-        ceiling = repeat_ceiling(trials, "correlation", "pearson")
-        found.append((compare_rdms(truth, measured, "pearson")[0, 0], ceiling))
+        ceiling = repeat_ceiling(trials, "correlation", compare)
+        found.append((compare_rdms(truth, measured, compare)[0, 0], ceiling))
     reached, ceiling = np.mean(found, axis=0)
     assert ceiling == pytest.approx(reached, abs=0.03)
 
@@ -122,3 +157,14 @@ def test_so_many_stimuli_are_spread_evenly(units, objects):
     chosen = square[np.ix_(rows, rows)][np.triu_indices(23, 1)]
     np.testing.assert_array_equal(target.rdms[0], chosen)
     assert target.stimulus_id == [whole.stimulus_id[r] for r in rows]
+
+
+def test_a_region_or_source_named_twice_is_compared_once(units, objects):
+    data, *_ = units
+    assert [t.region for t in load_targets(data, regions=["V1", "V1"])] == ["V1"]
+    twice = load_targets(DATA.format(objects), source=["human IT"] * 2)
+    assert [t.region for t in twice] == ["human IT"]
+    (target,) = load_targets(
+        DATA.format(objects), source="human IT", subjects=["2", 1, "2"]
+    )
+    assert target.subjects == ("2", "1")
