@@ -221,6 +221,8 @@ def ranking_table(ranking: Ranking) -> ReportTable:
     caption = [f"{ranking.title}.", ceiling_text(ranking)]
     if ranking.rows["simulated"].any():
         caption.append("The brain is simulated.")
+    if ranking.of(BEST)["chosen_share"].lt(1).any():
+        caption.append("Layers: the one chosen most often, and how often.")
     kinds = set(ranking.of(BEST)["kind"])
     if "control" in kinds:
         caption.append("“control:” are baselines without learning.")

@@ -193,9 +193,8 @@ def _joined_notes(notes: Sequence[str]) -> list[str]:
     """Tell what holds for several subjects once, with all their names."""
     names: dict[str, list[str]] = {}
     for note in notes:
-        name, _, text = (
-            note.rpartition(": ") if note.count(": ") == 1 else ("", "", note)
-        )
+        name, colon, text = note.partition(": ")
+        name, text = (name, text) if colon else ("", note)
         names.setdefault(text, []).append(name)
     return [": ".join(filter(None, (", ".join(n), t))) for t, n in names.items()]
 
@@ -274,7 +273,8 @@ def _by_recording(ranking: Ranking, alone: list[tuple[str, Ranking]]) -> ReportT
                 row[subject] = "–"
                 continue
             found = best.loc[model].to_dict()
-            row[subject] = f"{value_text(found, 3)} {found['layer']}".strip()
+            value = number_text(float(found["value"]), 3)
+            row[subject] = f"{value} {found['layer']}".strip()
         rows.append(row)
     table = pd.DataFrame(rows, columns=["Model", *(s for s, _ in alone)])
     ceilings = []

@@ -198,15 +198,13 @@ def test_predictions_from_constant_training_rows_correlate_with_nothing(solver, 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_repeated_alphas_do_not_stop_the_window(solver):
-    X = normal(37, 11)
-    Y = X @ normal(11, 40) + np.linspace(0.1, 20, 40) * normal(37, 40)
+    X = normal(31, 60)
+    Y = X @ normal(60, 200) * np.linspace(0, 2, 200) + 3 * normal(31, 200)
     alphas = [10, 1e-2, 1e3, 10, 1, 10, 1, 1e2]
-    options = {"solver": solver, "device": "cpu"}
-    full = RidgeCV(alphas, **options).fit(X, Y)
+    options = {"cv": 2, "solver": solver, "device": "cpu"}
     once = RidgeCV(sorted(set(alphas)), search="window", **options).fit(X, Y)
     window = RidgeCV(alphas, search="window", **options).fit(X, Y)
     assert np.array_equal(window.alphas_, once.alphas_)
-    assert np.mean(window.alphas_ == full.alphas_) > 0.9
     spaces = [X[:, :5], X[:, 5:]]
     model = BandedRidgeCV(alphas, n_iter=3, **options).fit(spaces, Y)
     single = BandedRidgeCV(sorted(set(alphas)), n_iter=3, **options).fit(spaces, Y)

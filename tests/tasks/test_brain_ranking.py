@@ -392,7 +392,8 @@ def test_what_only_a_later_set_lacks_is_told_before_anything_is_written(
 
 def test_notes_of_several_subjects_are_told_once():
     notes = ["tiny a: no ceilings.", "net: untrained", "tiny b: no ceilings.", "Plain."]
-    told = ["tiny a, tiny b: no ceilings.", "net: untrained", "Plain."]
+    notes += ["a: x: y", "b: x: y"]
+    told = ["tiny a, tiny b: no ceilings.", "net: untrained", "Plain.", "a, b: x: y"]
     assert _joined_notes(notes) == told
 
 
