@@ -10,12 +10,12 @@ import io
 import json
 import math
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -293,7 +293,7 @@ class _OpenZip(NamedTuple):
 
     pid: int
     archive: zipfile.ZipFile
-    lock: Lock
+    lock: threading.Lock
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ class ZipPictures(Sequence[NDArray[np.uint8]]):
         if held is None or held.pid != os.getpid():
             # A forked child shares the place in the file with its parent, and maybe a
             # lock that nobody there will release: it opens the file for itself.
-            held = _OpenZip(os.getpid(), zipfile.ZipFile(self.path), Lock())
+            held = _OpenZip(os.getpid(), zipfile.ZipFile(self.path), threading.Lock())
             self._held[:] = [held]
         with held.lock:
             if held.archive.getinfo(name).file_size > _MEMBER_BYTES:

@@ -112,6 +112,14 @@ def write_help(sphinx_app: sphinx.application.Sphinx) -> None:
         (folder / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
 
 
+def leave_out_routing(
+    _app: object, _kind: str, name: str, _obj: object, skip: bool, _options: object
+) -> bool:
+    """Leave out what scikit-learn adds to estimators to pass groups around."""
+    return skip or name.endswith(("_fit_request", "_predict_request", "_score_request"))
+
+
 def setup(sphinx_app: sphinx.application.Sphinx) -> None:
     """Connect what is done before pages are read."""
     sphinx_app.connect("builder-inited", write_help)
+    sphinx_app.connect("autodoc-skip-member", leave_out_routing)

@@ -93,6 +93,10 @@ class FractionalRidge(FractionalBase):
     [0.25, 0.5, 1.0]
     """
 
+    # Named here, so that the reference lists them with this class.
+    coef_ = FractionalBase.coef_
+    intercept_ = FractionalBase.intercept_
+
     def __init__(
         self,
         fracs: Any = FRACS,
@@ -203,6 +207,10 @@ class FractionalRidgeCV(FractionalBase):
     >>> bool(model.fracs_[0] > model.fracs_[1])
     True
     """
+
+    # Named here, so that the reference lists them with this class.
+    coef_ = FractionalBase.coef_
+    intercept_ = FractionalBase.intercept_
 
     def __init__(
         self,
