@@ -35,10 +35,10 @@ from tasks.encoding import fit_encoding
 from tasks.encoding_layers import file_name
 from tasks.encoding_run import load_encoding
 from tasks.feature_specs import FeatureSpec, split_layer
-from tasks.rsa import check_same_run, feature_specs, plan_rsa, run_rsa
+from tasks.rsa import feature_specs, plan_rsa, run_rsa
 from tasks.rsa_scores import depths_of
 from tasks.rsa_targets import MEASURES
-from tasks.runs import begin_run
+from tasks.runs import begin_run, check_same_run
 
 TASK = "brain-ranking"
 

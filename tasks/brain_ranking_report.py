@@ -8,9 +8,7 @@ import pandas as pd
 
 from analysis.plot_style import number_text
 from analysis.report import ReportTable, Section, write_report
-from neurovis.core.checks import check_option
 from neurovis.core.files import check_writable_folder, read_table
-from neurovis.core.types import Score
 from tasks.brain_ranking import TASK
 from tasks.brain_ranking_parts import (
     Ranking,
@@ -30,9 +28,9 @@ from tasks.brain_ranking_tables import (
 from tasks.report_parts import NamedFigure, save_figures, value_text
 from tasks.rsa_report import COMPARISON_NAMES, rsa_text
 from tasks.rsa_scores import BEST
-from tasks.runs import read_call
+from tasks.runs import SCORE_FILES, load_scores
 
-_NEEDED = ("scores.parquet", "comparisons.parquet", "provenance.json")
+_NEEDED = (*SCORE_FILES, "comparisons.parquet")
 _QUESTION = """\
 Which model explains the brain best, and by which of its layers? Encoding models \
 predict the response of each unit by a weighted sum of features; RSA compares which \
@@ -84,7 +82,7 @@ def write_ranking_report(folder: str | Path) -> Path:
         If one of its files is damaged.
     """
     folder = Path(folder)
-    score = _load(folder)
+    score = load_scores(folder, _NEEDED, TASK)
     check_writable_folder(folder)
     rankings = load_rankings(folder)
     sections, every = [], []
@@ -161,7 +159,7 @@ def load_rankings(folder: str | Path) -> dict[tuple[str, ...], Ranking]:
         If the folder holds no finished run.
     """
     folder = Path(folder)
-    scores = _load(folder).table
+    scores = load_scores(folder, _NEEDED, TASK).table
     comparisons = read_table(folder / "comparisons.parquet")
     apart = {
         tuple(map(str, key)): part
@@ -197,17 +195,6 @@ def _joined_notes(notes: Sequence[str]) -> list[str]:
         name, text = (name, text) if colon else ("", note)
         names.setdefault(text, []).append(name)
     return [": ".join(filter(None, (", ".join(n), t))) for t, n in names.items()]
-
-
-def _load(folder: Path) -> Score:
-    absent = [name for name in _NEEDED if not (folder / name).is_file()]
-    if absent:
-        raise FileNotFoundError(
-            f"{folder} holds no finished run: {absent[0]} is missing. Run `neurovis "
-            f"run {TASK} --out {folder}` (again) to finish it."
-        )
-    check_option(f"task of {folder}", read_call(folder).get("task"), (TASK,))
-    return Score.load(folder)
 
 
 def _shown(

@@ -1,6 +1,6 @@
 """Representational similarity analysis: layers of networks beside brain regions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from tasks.rsa_scores import (
     score_target,
 )
 from tasks.rsa_targets import MEASURES, RSATarget, load_targets
-from tasks.runs import begin_run
+from tasks.runs import begin_run, check_same_run
 
 VERSION = 1
 """Raised when the same call gives other numbers."""
@@ -271,25 +271,6 @@ def plan_rsa(
         )
         sources.append(found[first.name])
     return groups, sources
-
-
-def check_same_run(out: str | Path, arguments: Mapping[str, Any]) -> None:
-    """Refuse a folder of another run, before anything is loaded.
-
-    Parameters
-    ----------
-    out : str or Path
-        Folder; may be missing.
-    arguments : mapping
-        As `tasks.runs.begin_run`.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds a run with other arguments.
-    """
-    if (Path(out) / "run.json").exists():
-        begin_run(out, arguments)
 
 
 def feature_specs(

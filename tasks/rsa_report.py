@@ -9,7 +9,6 @@ import pandas as pd
 
 from analysis.plots_rsa import plot_rdm
 from analysis.report import ReportFigure, ReportTable, Section, write_report
-from neurovis.core.checks import check_option
 from neurovis.core.files import (
     DECODER_ERRORS,
     check_writable_folder,
@@ -28,7 +27,7 @@ from tasks.brain_ranking_parts import (
 from tasks.encoding_layers import file_name
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures
 from tasks.rsa_scores import BEST, BOTH, CKA, TASK
-from tasks.runs import read_call
+from tasks.runs import SCORE_FILES, load_scores
 
 COMPARISON_NAMES = {
     "pearson": "Pearson r",
@@ -64,7 +63,7 @@ RECORDINGS = ", mean over recordings"
 _MOST_MATRICES = 8
 # Larger matrices would be a grey noise of many megabytes.
 _MOST_STIMULI = 200
-_NEEDED = ("scores.parquet", "comparisons.parquet", "rdms.npz", "provenance.json")
+_NEEDED = (*SCORE_FILES, "comparisons.parquet", "rdms.npz")
 
 
 def write_rsa_report(folder: str | Path) -> Path:
@@ -88,7 +87,7 @@ def write_rsa_report(folder: str | Path) -> Path:
         If one of its files is damaged.
     """
     folder = Path(folder)
-    score = _load(folder)
+    score = load_scores(folder, _NEEDED, TASK)
     check_writable_folder(folder)
     rankings = rsa_rankings(score.table, read_table(folder / "comparisons.parquet"))
     sections, every = [], []
@@ -196,17 +195,6 @@ def rsa_text(rows: pd.DataFrame) -> str:
         )
     words = over.replace("images", "stimuli")
     return f"{RSA_TEXT.format(over=words, n_splits=n_splits)}\n\n{count}"
-
-
-def _load(folder: Path) -> Score:
-    absent = [name for name in _NEEDED if not (folder / name).is_file()]
-    if absent:
-        raise FileNotFoundError(
-            f"{folder} holds no finished run: {absent[0]} is missing. Run `neurovis "
-            f"run {TASK} --out {folder}` (again) to finish it."
-        )
-    check_option(f"task of {folder}", read_call(folder).get("task"), (TASK,))
-    return Score.load(folder)
 
 
 def _cka_table(ranking: Ranking, cka: pd.DataFrame) -> ReportTable:

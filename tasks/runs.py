@@ -29,6 +29,9 @@ from neurovis.core.store import Store
 from neurovis.core.types import FIXATION_COLUMNS, Provenance, Score
 from tasks.models import check_names
 
+SCORE_FILES = ("scores.parquet", "provenance.json")
+"""What `Score.save` writes."""
+
 
 @dataclass(frozen=True)
 class SearchBlock:
@@ -250,6 +253,25 @@ def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
     return folder
 
 
+def check_same_run(out: str | Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse a folder of another run, before anything is loaded.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder; may be missing.
+    arguments : mapping
+        As `begin_run`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run with other arguments.
+    """
+    if (Path(out) / "run.json").exists():
+        begin_run(out, arguments)
+
+
 def read_call(folder: Path) -> dict[str, Any]:
     """Read what `begin_run` wrote.
 
@@ -366,8 +388,39 @@ def load_run(folder: str | Path, task: str | None = None) -> Run:
         If it holds a run of another experiment.
     """
     folder = Path(folder)
-    needed = ("trials.parquet", "fixations.parquet", "scores.parquet")
-    absent = [n for n in (*needed, "provenance.json") if not (folder / n).is_file()]
+    tables = ("trials.parquet", "fixations.parquet")
+    score = load_scores(folder, (*tables, *SCORE_FILES), task)
+    trials, fixations = (read_table(folder / name) for name in tables)
+    return Run(folder, trials, fixations, score.table, score.provenance)
+
+
+def load_scores(folder: Path, needed: Sequence[str], task: str | None = None) -> Score:
+    """Read the scores of a finished run, whatever else it left.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    needed : sequence of str
+        Files of a finished run.
+    task : str, optional
+        Experiment that it must be.
+
+    Returns
+    -------
+    Score
+        Its scores.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no finished run.
+    DataCorruptError
+        If one of its files is damaged.
+    ValueError
+        If it holds a run of another experiment.
+    """
+    absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
         verb = task or "<experiment>"
         if (folder / "run.json").is_file():
@@ -379,5 +432,4 @@ def load_run(folder: str | Path, task: str | None = None) -> Run:
     score = Score.load(folder)
     if task is not None:
         check_option(f"task of {folder}", score.provenance.call.get("task"), (task,))
-    trials, fixations = (read_table(folder / name) for name in needed[:2])
-    return Run(folder, trials, fixations, score.table, score.provenance)
+    return score
