@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from analysis.ceilings import estimate_ncsnr
+from analysis.encoder_ensembles import combine_predictions, layer_weights
 from analysis.metrics import algonauts_score, challenge_score, pearson_r
+from neurovis.adapters.brain_encoder import load_published_state
+from neurovis.adapters.unit_queries import UnitQueries, queries_from_masks
 from neurovis.core.noise_ceiling import explainable_fraction
 from neurovis.fitting.banded import BandedRidgeCV
 from neurovis.fitting.banded_spaces import draw_gammas
@@ -39,9 +42,11 @@ KINDS = {
     "readout_fwrf": "check_fwrf",
     "readout_gaussian_": "check_gaussian_readout",
     "readout_factorised_": "check_factorised_readout",
+    "tbe_ensemble": "check_encoder_ensemble",
+    "tbe_": "check_brain_encoder",
 }
 # Solvers and readouts of encoding models, which the suite does not have yet.
-PLANNED = ("tbe_", "readout_semantic_spatial")
+PLANNED = ("readout_semantic_spatial",)
 
 
 def find_cases(folder):
@@ -52,10 +57,10 @@ def find_cases(folder):
             continue
         kind = next((k for k in KINDS if path.name.startswith(k)), None)
         checker = check_unknown
-        if path.suffix == ".npz" and kind is not None:
-            checker = globals()[KINDS[kind]]
-        elif path.suffix == ".npz" and path.name.startswith(PLANNED):
+        if path.suffix == ".npz" and path.name.startswith(PLANNED):
             checker = check_planned
+        elif path.suffix == ".npz" and kind is not None:
+            checker = globals()[KINDS[kind]]
         cases.append((path.name, checker, (path,)))
     return cases
 
@@ -288,6 +293,21 @@ def check_factorised_readout(path):
     assert not content, f"not compared: {sorted(content)}"
 
 
+def check_encoder_ensemble(path):
+    content = _read(path)
+    r, predictions = content.pop("val_corr"), content.pop("pred")
+    rules = {"ensemble_mean_runs": "mean", "wrapper_sum_over_runs": "published"}
+    for name in list(content):
+        kind, _, temperature = name.rpartition("_temp")
+        theirs, options = content.pop(name), {"temperature": float(temperature)}
+        if kind == "weights":
+            ours = layer_weights(r, **options)
+        else:
+            ours = combine_predictions(predictions, r, weighting=rules[kind], **options)
+        close(ours, theirs, name)
+    assert not content, f"not compared: {sorted(content)}"
+
+
 def check_banded(path):
     content = _read(path)
     names = sorted((k for k in content if k[0] == "X" and k[1:].isdigit()), key=_number)
@@ -349,4 +369,58 @@ def check_fracridge(path):
     lengths = np.linalg.norm(exact.coef, axis=0)
     unpenalised = np.linalg.norm(np.linalg.pinv(X) @ Y, axis=0)
     np.testing.assert_allclose(lengths / unpenalised, fracs[:, None] + 0 * lengths)
+    assert not content, f"not compared: {sorted(content)}"
+
+
+def check_brain_encoder(path):
+    content = _readout_content(path)
+    state = {
+        name.removeprefix("param."): content.pop(name)
+        for name in list(content)
+        if name.startswith("param.")
+    }
+    maps, positions = content.pop("features"), content.pop("pos_embed")
+    n = {side: len(state[f"{side}_embed.0.bias"]) for side in ("lh", "rh")}
+    n_queries = len(state["query_embed.weight"])
+    raw = {side: content.pop(f"out_{side}_f_pred") for side in n}
+    masks = {s: content.pop(f"{s}_roi_masks", None) for s in n}
+    if masks["lh"] is not None:
+        queries = queries_from_masks({s: mask.numpy() for s, mask in masks.items()})
+    elif n_queries == sum(n.values()):
+        queries = UnitQueries(tuple(map(str, range(n_queries))), n_queries)
+    else:
+        sides = {s: np.ones((1, size), bool) for s, size in n.items()}
+        queries = queries_from_masks(sides)
+    assert queries.n_queries == n_queries
+    encoder = load_published_state(
+        state,
+        tuple(maps.shape[1:]),
+        queries,
+        n_heads=4,
+        norm_first="postnorm" not in path.name,
+    )
+    codes = encoder.positions.T.reshape(1, -1, *maps.shape[2:])
+    _single(codes.expand_as(positions), positions, "pos_embed")
+    tokens = encoder.tokens(maps)
+    _single(tokens, content.pop("out_output_tokens"), "out_output_tokens")
+    # What the public code holds on its way: every unit from every query.
+    weight, bias = (state[f"lh_embed.0.{k}"] for k in ("weight", "bias"))
+    if masks["lh"] is not None:
+        literal = tokens[:, : n_queries // 2] @ weight.T + bias
+        _single(literal.transpose(1, 2), raw["lh"], "out_lh_f_pred")
+    predicted = encoder(maps)
+    found = dict(zip(n, predicted.split([*n.values()], dim=1), strict=True))
+    loss = 0.0
+    for side, values in found.items():
+        theirs = content.pop(f"{side}_pred")
+        _single(values, theirs, f"{side}_pred")
+        if masks[side] is None:
+            _single(values, raw[side], f"out_{side}_f_pred")
+        loss += (values - content.pop(f"{side}_target")).square().mean()
+    _single(loss, content.pop("loss"), "loss")
+    attention = encoder.attention(maps).flatten(-2)
+    _single(attention, content.pop("cross_attention"), "cross_attention")
+    if "encoder_self_attention" in content:
+        theirs = content.pop("encoder_self_attention")
+        _single(encoder.patch_attention(maps), theirs, "encoder_self_attention")
     assert not content, f"not compared: {sorted(content)}"
