@@ -335,6 +335,26 @@ _NET2BRAIN78 = Source(
     "and images.zip as the documentation of the loader says.",
 )
 
+_FLOC = Source(
+    name="floc",
+    what="660 grey pictures of a localiser of category-selective regions: two "
+    "categories each of faces, bodies, characters, objects and places, and scrambled "
+    "pictures, 60 of each",
+    url="https://github.com/VPNL/fLoc",
+    licence="the repository has no licence file and offers the pictures to "
+    "researchers, who are asked to cite; they show real people: research use, not "
+    "redistributed here",
+    citation="Stigliani, Weiner and Grill-Spector (2015). Temporal processing capacity "
+    "in high-level visual cortex is domain specific. Journal of Neuroscience "
+    "35:12412-12424. doi:10.1523/JNEUROSCI.4822-14.2015.",
+    loader="category_pictures:check_category_pictures",
+    by_hand="The source is stimuli of the repository above at commit "
+    "de6a26cc269a2c7075461a4c839bfd628f225c95. Put pictures into the folder (60 of "
+    "each category at 224 x 224 px were chosen here), as they are or in images.zip, "
+    "and write the table stimuli.csv that the loader reads; its documentation gives "
+    "the columns.",
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
@@ -373,6 +393,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             _V4,
             _OBJECTS92,
             _NET2BRAIN78,
+            _FLOC,
         )
     }
 )

@@ -1,6 +1,7 @@
 """Brain data as a user asks for them, ``NAME:PATH``, with splits and ceilings."""
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,21 +46,29 @@ class BrainData:
         Features that came with the data, in the order of the rows.
     recording : str, optional
         What tells several recordings of one subject apart.
+    map_shapes : mapping of str to tuple of int, optional
+        Channels, height and width of those features that are maps, flattened channel
+        by channel.
 
     Raises
     ------
     ValueError
-        If features have other rows than the responses.
+        If features have other rows than the responses, or another size than maps of
+        their shape.
     """
 
     responses: UnitResponses
     test: str = "every-5"
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     recording: str = ""
+    map_shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, array in self.features.items():
-            check_array(f"features[{name!r}]", array, shape=(len(self.responses), None))
+            shape = self.map_shapes.get(name)
+            width = None if shape is None else math.prod(shape)
+            rows = len(self.responses)
+            check_array(f"features[{name!r}]", array, shape=(rows, width))
 
     @property
     def is_simulated(self) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic, resolve
-from neurovis.core.files import plain, write_table
+from neurovis.core.files import plain
 from neurovis.core.log import progress
 from neurovis.core.provenance import collect
 from neurovis.core.types import Score
@@ -27,8 +27,8 @@ from tasks.encoding_fits import METHODS, FitSettings, make_candidates
 from tasks.encoding_fwrf import METHOD, FieldGrid, holdout_rows
 from tasks.encoding_layers import file_name
 from tasks.encoding_maps import write_maps
-from tasks.encoding_parts import Part
-from tasks.encoding_run import TASK, save_matrix, subject_folder
+from tasks.encoding_parts import LinearFitter, Part
+from tasks.encoding_run import TASK, save_held_out
 from tasks.encoding_tables import baseline_tables, model_tables, save_tables
 from tasks.feature_specs import FeatureSpec
 from tasks.runs import begin_run
@@ -211,6 +211,7 @@ def fit_encoding(
         }
     )
     folder = begin_run(out, arguments)
+    fitter = LinearFitter(settings)
     found: list[dict[str, pd.DataFrame]] = []
     hashes = {}
     notes: list[str] = []
@@ -219,11 +220,11 @@ def fit_encoding(
         for brain in brains:
             job = held[brain.name]
             hashes[brain.name] = fingerprint_responses(brain.responses)
-            _save_held_out(folder, job)
+            save_held_out(folder, job)
             notes += job.notes
             found.append(baseline_tables(job))
             for candidate in candidates[brain.name]:
-                part = Part(folder, candidate, job, settings, hashes[brain.name])
+                part = Part(folder, candidate, job, fitter, hashes[brain.name])
                 fit = part.fit(keep_models)
                 units, scored = part.score(fit, n_permutations, n_bootstrap, seed)
                 found.append(model_tables(job, candidate, units, scored, fit.shares))
@@ -345,11 +346,3 @@ def _told(data: str | Sequence[BrainData]) -> Any:
         name, path = split_source(data)
         return f"{name}:{path.resolve()}"
     return [brain.name for brain in data]
-
-
-def _save_held_out(folder: Path, held: HeldOut) -> None:
-    """Write what is predicted, unless it is there."""
-    home = subject_folder(folder, held.data.subject)
-    save_matrix(home / "measured.npy", held.measured)
-    write_table(home / "rows.parquet", held.table)
-    write_table(home / "units.parquet", held.data.responses.units)

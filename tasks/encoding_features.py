@@ -395,7 +395,7 @@ def plan_features(
         sizes: dict[str, int] = {}
         shapes: dict[str, MapShape] = {}
         if backbone is not None:
-            readings = _readings(spec, backbone)
+            readings = read_layers(spec, backbone)
             sizes = {reading.text: reading.n_features for reading in readings}
             shapes = map_shapes(readings, spec.title) if whole_maps else {}
         elif whole_maps:
@@ -426,7 +426,26 @@ def plan_features(
     return sources
 
 
-def _readings(spec: FeatureSpec, backbone: Backbone) -> list[Reading]:
+def read_layers(spec: FeatureSpec, backbone: Backbone) -> list[Reading]:
+    """Return the layers of a request as a network understands them.
+
+    Parameters
+    ----------
+    spec : FeatureSpec
+        Request for a network.
+    backbone : Backbone
+        The network.
+
+    Returns
+    -------
+    list of Reading
+        Each request once, in its order.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not exist or needs a choice.
+    """
     requests = [part for layer in spec.layers for part in split_layer(layer)[1]]
     return plan(backbone, list(dict.fromkeys(requests)), torch.device("cpu"))
 

@@ -186,14 +186,14 @@ class Fit:
         grid, 0..1); with receptive fields `rf_x`, `rf_y`, `rf_sigma` (medians).
     shares : ndarray of float64, shape (n_spaces, n_units), or None
         Of several spaces: R2 of held-out rows divided by the product measure.
-    kept : Kept or None
-        The model, where it is wanted.
+    kept : object or None
+        The model, where it is wanted: `Kept`, or what another fitter keeps.
     """
 
     predictions: NDArray[np.float32]
     units: Mapping[str, NDArray[np.float64]]
     shares: NDArray[np.float64] | None
-    kept: Kept | None
+    kept: Any
 
 
 def make_candidates(sources: Sequence[FeatureSource], method: str) -> list[Candidate]:

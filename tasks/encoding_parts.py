@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from neurovis.fitting.encoding_model import (
     save_encoding_model,
 )
 from tasks.encoding_data import HeldOut
-from tasks.encoding_fits import Candidate, Fit, FitSettings, fit_candidate
+from tasks.encoding_fits import Candidate, Fit, FitSettings, Kept, fit_candidate
 from tasks.encoding_layers import file_name
 from tasks.encoding_run import (
     TASK,
@@ -63,6 +63,119 @@ def projection_file(number: int, request: str) -> str:
     return f"projection-{number}-{file_name(request)}.safetensors"
 
 
+class Fitter(Protocol):
+    """How a kind of models is fitted and kept."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what fits depend on, as JSON values."""
+        ...
+
+    def fit(
+        self,
+        candidate: Candidate,
+        held: HeldOut,
+        *,
+        keep_model: bool,
+        key: str,
+        folder: Path,
+    ) -> Fit:
+        """Fit; `folder` is for what an interrupted fit leaves."""
+        ...
+
+    def save(self, home: Path, kept: Any) -> None:
+        """Write ``Fit.kept`` to a folder."""
+        ...
+
+    def saved_key(self, home: Path) -> str | None:
+        """Return the key of what `save` wrote, None where there is nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class LinearFitter:
+    """Fits by estimators of `neurovis.fitting`.
+
+    Parameters
+    ----------
+    settings : FitSettings
+        How to fit.
+    """
+
+    settings: FitSettings
+
+    def identity(self) -> dict[str, Any]:
+        """Return what fits depend on.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
+        return self.settings.identity()
+
+    def fit(
+        self,
+        candidate: Candidate,
+        held: HeldOut,
+        *,
+        keep_model: bool,
+        key: str,
+        folder: Path,
+    ) -> Fit:
+        """Fit; see `tasks.encoding_fits.fit_candidate`.
+
+        Parameters
+        ----------
+        candidate, held, keep_model, key, folder : object
+            As there.
+
+        Returns
+        -------
+        Fit
+            Predictions, and the model.
+        """
+        return fit_candidate(
+            candidate,
+            held,
+            self.settings,
+            keep_model=keep_model,
+            key=key,
+            folder=folder,
+        )
+
+    def save(self, home: Path, kept: Kept) -> None:
+        """Write a model with its projections.
+
+        Parameters
+        ----------
+        home : Path
+            Folder.
+        kept : Kept
+            What `fit` returned.
+        """
+        for number, layer in enumerate(kept.layers):
+            for request, fitted in layer.projections.items():
+                save_projection(home / projection_file(number, request), fitted)
+        save_encoding_model(home, kept.model)
+
+    def saved_key(self, home: Path) -> str | None:
+        """Return the key of a saved model.
+
+        Parameters
+        ----------
+        home : Path
+            Folder.
+
+        Returns
+        -------
+        str or None
+            None where there is no model.
+        """
+        if not (home / MODEL_FILE).is_file():
+            return None
+        return str(load_encoding_model(home).training["key"])
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """One model of one subject: computed, or found where it was left.
@@ -75,7 +188,7 @@ class Part:
         Features.
     held : HeldOut
         Splits and responses.
-    settings : FitSettings
+    fitter : Fitter
         How to fit.
     responses : str
         Content hash of the responses.
@@ -84,7 +197,7 @@ class Part:
     folder: Path
     candidate: Candidate
     held: HeldOut
-    settings: FitSettings
+    fitter: Fitter
     responses: str
 
     @property
@@ -115,8 +228,18 @@ class Part:
             "responses": self.responses,
             "splits": sha256_json(splits),
             "features": self.candidate.identity(held.final_train),
-            "settings": self.settings.identity(),
+            "settings": self.fitter.identity(),
         }
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that the fit depends on."""
+        return Store.key(**self._parts, part="fit")
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the fitted model lies."""
+        return self._model
 
     def fit(self, keep_model: bool) -> Fit:
         """Fit, or find what an earlier run left.
@@ -136,28 +259,18 @@ class Part:
         ValueError, OSError
             If features cannot be computed, or the folder cannot be written.
         """
-        parts = {**self._parts, "part": "fit"}
-        key = Store.key(**parts)
+        parts, key = {**self._parts, "part": "fit"}, self.key
         search = self.folder / "search" / key
         fit = self._found(key, keep_model)
         if fit is not None:
             logger.info("%s is there already", self._file)
             _remove(search)
             return fit
-        done = fit_candidate(
-            self.candidate,
-            self.held,
-            self.settings,
-            keep_model=keep_model,
-            key=key,
-            folder=search,
+        done = self.fitter.fit(
+            self.candidate, self.held, keep_model=keep_model, key=key, folder=search
         )
         if done.kept is not None:
-            for number, layer in enumerate(done.kept.layers):
-                for request, fitted in layer.projections.items():
-                    path = self._model / projection_file(number, request)
-                    save_projection(path, fitted)
-            save_encoding_model(self._model, done.kept.model)
+            self.fitter.save(self._model, done.kept)
         save_matrix(self._file, done.predictions)
         digest = bytes.fromhex(sha256_file(self._file))
         arrays: dict[str, NDArray[Any]] = {
@@ -182,11 +295,8 @@ class Part:
             digest = bytes(arrays.pop("sha256")).hex()
             if not self._file.is_file() or sha256_file(self._file) != digest:
                 return None
-            if keep_model:
-                if not (self._model / MODEL_FILE).is_file():
-                    return None
-                if load_encoding_model(self._model).training["key"] != key:
-                    return None
+            if keep_model and self.fitter.saved_key(self._model) != key:
+                return None
             shares = arrays.pop("shares", None)
             return Fit(open_matrix(self._file), arrays, shares, None)
         except KeyError:

@@ -8,12 +8,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neurovis.core.checks import check_array, check_option, check_path
-from neurovis.core.files import DECODER_ERRORS, atomic_path, corrupt, read_table
+from neurovis.core.files import (
+    DECODER_ERRORS,
+    atomic_path,
+    corrupt,
+    read_table,
+    write_table,
+)
 from neurovis.core.types import Provenance, Score
+from tasks.encoding_data import HeldOut
 from tasks.encoding_layers import file_name
 from tasks.runs import read_call
 
-TASK = "encoding"
+TASK, ENCODERS = "encoding", "brain-encoder"
+"""Experiments that leave such folders: linear models, and trained encoders."""
+
 TABLES = ("units", "regions", "layers", "scores")
 _MEASURED, _ROWS, _UNITS = "measured.npy", "rows.parquet", "units.parquet"
 
@@ -216,6 +225,22 @@ def open_matrix(path: Path) -> NDArray[np.float32]:
         raise corrupt(path, "NumPy array", error) from error
 
 
+def save_held_out(folder: Path, held: HeldOut) -> None:
+    """Write what is predicted for a subject, unless it is there.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    held : HeldOut
+        Responses that models do not see.
+    """
+    home = subject_folder(folder, held.data.subject)
+    save_matrix(home / _MEASURED, held.measured)
+    write_table(home / _ROWS, held.table)
+    write_table(home / _UNITS, held.data.responses.units)
+
+
 def load_encoding(folder: str | Path) -> EncodingRun:
     """Read the tables of a finished fit.
 
@@ -240,13 +265,15 @@ def load_encoding(folder: str | Path) -> EncodingRun:
     """
     folder = Path(folder)
     if (folder / "run.json").is_file():
-        check_option(f"task of {folder}", read_call(folder).get("task"), (TASK,))
+        task = read_call(folder).get("task")
+        check_option(f"task of {folder}", task, (TASK, ENCODERS))
     needed = [*(f"{name}.parquet" for name in TABLES), "provenance.json"]
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
+        task = read_call(folder)["task"] if (folder / "run.json").is_file() else TASK
         raise FileNotFoundError(
             f"{folder} holds no finished fit: {absent[0]} is missing. Run `neurovis "
-            f"fit encoding --out {folder}` (again) to finish it."
+            f"fit {task} --out {folder}` (again) to finish it."
         )
     score = Score.load(folder)
     tables = {name: read_table(folder / f"{name}.parquet") for name in TABLES[:3]}

@@ -168,6 +168,8 @@ def save_tables(
     stimuli: Mapping[str, str],
     method: str,
     provenance: Provenance,
+    *,
+    task: str = TASK,
 ) -> Score:
     """Write the tables of a finished run.
 
@@ -183,6 +185,8 @@ def save_tables(
         How models were fitted.
     provenance : Provenance
         How it came about.
+    task : str, default "encoding"
+        Name of the experiment.
 
     Returns
     -------
@@ -207,7 +211,7 @@ def save_tables(
         if name in tables:
             write_table(folder / f"{name}.parquet", tables[name])
     scores = tables["scores"].assign(
-        task=TASK,
+        task=task,
         stimuli=tables["scores"]["subject"].map(stimuli),
         seed=provenance.seed,
     )

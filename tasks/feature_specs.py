@@ -36,6 +36,7 @@ DEFAULT_LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "control:pyramid": ("energy=" + "+".join(f"level{n}:grid8" for n in range(1, 5)),),
     "control:colour": ("statistics", "lab:grid4"),
+    "control:pixels": ("pixels:flat",),
 }
 """Layers of networks that are known beforehand."""
 

@@ -22,6 +22,7 @@ from neurovis.adapters.brain_encoder_layers import (
     MapEncoderLayer,
     QueryDecoderLayer,
     TokenReadout,
+    flatten_maps,
     sine_positions,
 )
 from neurovis.adapters.unit_queries import UnitQueries
@@ -161,14 +162,22 @@ class BrainEncoder(nn.Module):
                 f"The width of tokens must be even, and {config.n_heads} heads "
                 f"(`n_heads`) must divide it; got {width}. Give another `width`."
             )
-        self.input_proj = (
-            None if config.width is None else nn.Conv2d(n_channels, width, 1)
-        )
         codes = sine_positions(height, width_px, width)
         self.register_buffer("positions", codes, persistent=False)
+        # Layers of torch draw weights when they are made: not from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self._build(width)
+        self.query_embed = nn.Parameter(torch.empty(queries.n_queries, width))
+        self.readout = TokenReadout(queries, width)
+        self._draw(seed)
+
+    def _build(self, width: int) -> None:
+        config = self.config
+        self.input_proj = self.encoder = None
+        if config.width is not None:
+            self.input_proj = nn.Conv2d(self.in_shape[0], width, 1)
         sizes: tuple[Any, ...] = (width, config.n_heads, config.feedforward)
         sizes += (config.dropout, config.norm_first)
-        self.encoder = None
         if config.n_encoder_layers:
             stack = [MapEncoderLayer(*sizes) for _ in range(config.n_encoder_layers)]
             norm = nn.LayerNorm(width) if config.norm_first else None
@@ -177,9 +186,6 @@ class BrainEncoder(nn.Module):
             [QueryDecoderLayer(*sizes) for _ in range(config.n_decoder_layers)],
             nn.LayerNorm(width),
         )
-        self.query_embed = nn.Parameter(torch.empty(queries.n_queries, width))
-        self.readout = TokenReadout(queries, width)
-        self._draw(seed)
 
     def _draw(self, seed: int) -> None:
         """Draw initial weights: those of the public code, from a generator."""
@@ -219,13 +225,7 @@ class BrainEncoder(nn.Module):
         ValueError
             If the shape does not fit.
         """
-        if tuple(maps.shape[1:]) != self.in_shape or maps.ndim != 4:
-            raise ValueError(
-                f"`maps` must have shape (B, {', '.join(map(str, self.in_shape))}); "
-                f"got {tuple(maps.shape)}."
-            )
-        maps = maps if self.input_proj is None else self.input_proj(maps)
-        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = flatten_maps(maps, self.in_shape, self.input_proj)
         if self.encoder is None:
             return tokens
         outputs = []
@@ -361,11 +361,10 @@ class BrainEncoder(nn.Module):
         Tensor of float32, shape (n_encoder_layers, B, H * W, H * W)
             Rows sum to 1.
         """
+        tokens = flatten_maps(maps, self.in_shape, self.input_proj)
         if self.encoder is None:
-            places = self.in_shape[1] * self.in_shape[2]
-            return torch.zeros(0, len(maps), places, places)
-        maps = maps if self.input_proj is None else self.input_proj(maps)
-        tokens = maps.flatten(2).transpose(1, 2)
+            places = tokens.shape[1]
+            return tokens.new_zeros((0, len(maps), places, places)).float()
         found = []
         for layer in self.encoder.layers:
             assert isinstance(layer, MapEncoderLayer)
@@ -446,13 +445,15 @@ def load_published_state(
         encoder_output=encoder_output,
     )
     encoder = BrainEncoder(in_shape, queries, config)
-    parts = ("weight", "bias")
-    sides = [s for s in ("lh", "rh") if f"{s}_embed.0.weight" in left]
-    units = {
-        part: torch.cat([left.pop(f"{s}_embed.0.{part}") for s in sides])
-        for part in parts
-        if sides
-    }
+    width = left["query_embed"].shape[-1]
+    units, broken = [], []
+    for side in ("lh", "rh"):
+        names = [f"{side}_embed.0.{part}" for part in ("weight", "bias")]
+        weight, bias = (left.pop(name, None) for name in names)
+        if weight is None or bias is None or weight.shape != (len(bias), width):
+            broken += [] if weight is None and bias is None else names[:1]
+        else:
+            units.append((weight, bias))
     own = encoder.state_dict()
     # The published decoder has weights that it never uses.
     unused = ("self_attn.", "norm2.")
@@ -463,10 +464,10 @@ def load_published_state(
         or not (name.startswith("decoder.") and any(u in name for u in unused))
     }
     wanted = {k: v.shape for k, v in own.items() if not k.startswith("readout.")}
-    wrong = sorted(
+    wrong = broken + sorted(
         k for k in {*wanted, *left} if k not in left or wanted.get(k) != left[k].shape
     )
-    n_units = len(units.get("bias", ()))
+    n_units = sum(len(bias) for _, bias in units)
     if wrong or n_units != queries.n_units:
         problem = wrong[0] if wrong else f"{n_units} units for {queries.n_units}"
         raise ValueError(
@@ -475,5 +476,6 @@ def load_published_state(
         )
     rest = {k: v for k, v in own.items() if k.startswith("readout.")}
     encoder.load_state_dict({**left, **rest})
-    encoder.readout.load_units(units["weight"], units["bias"])
+    weight, bias = (torch.cat(part) for part in zip(*units, strict=True))
+    encoder.readout.load_units(weight, bias)
     return encoder.eval()

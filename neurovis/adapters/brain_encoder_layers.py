@@ -59,6 +59,44 @@ def sine_positions(height: int, width: int, n_features: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).reshape(height * width, n_features)
 
 
+def flatten_maps(
+    maps: Tensor, in_shape: tuple[int, int, int], projection: nn.Module | None = None
+) -> Tensor:
+    """Return the places of maps as a list.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (B, n_channels, H, W)
+        Feature maps.
+    in_shape : tuple of int
+        The shape that a map must have.
+    projection : Module, optional
+        What brings the maps to the width of tokens.
+
+    Returns
+    -------
+    Tensor, shape (B, H * W, width)
+        Row by row.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit.
+
+    Examples
+    --------
+    >>> flatten_maps(torch.zeros(1, 3, 2, 2), (3, 2, 2)).shape
+    torch.Size([1, 4, 3])
+    """
+    if tuple(maps.shape[1:]) != in_shape:
+        raise ValueError(
+            f"`maps` must have shape (B, {', '.join(map(str, in_shape))}); "
+            f"got {tuple(maps.shape)}."
+        )
+    maps = maps if projection is None else projection(maps)
+    return maps.flatten(2).transpose(1, 2)
+
+
 class _FeedForward(nn.Module):
     """Two linear maps with a rectifier between; the names are those of torch."""
 

@@ -6,6 +6,7 @@ training.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -326,10 +327,42 @@ class ColourStatistics(nn.Module):
         return [lab, self.statistics(torch.stack(numbers, 2).flatten(1))]
 
 
+class Pixels(nn.Module):
+    """The picture itself: what a network trained from scratch begins with.
+
+    Layers: "pixels" (3, H, W), red, green and blue from 0 to 1.
+
+    Examples
+    --------
+    >>> Pixels()(torch.zeros(1, 3, 8, 8)).shape
+    torch.Size([1, 3, 8, 8])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pixels = _Same()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return pictures as they are.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 3, H, W)
+            Pictures.
+
+        Returns
+        -------
+        Tensor, shape (B, 3, H, W)
+            The same.
+        """
+        return cast(Tensor, self.pixels(images))
+
+
 CONTROLS: dict[str, Callable[[int], nn.Module]] = {
     "gabor": GaborEnergy,
     "pyramid": SteerablePyramid,
     "colour": lambda side_px: ColourStatistics(),
+    "pixels": lambda side_px: Pixels(),
 }
 
 
@@ -344,8 +377,8 @@ def load_control(
 
     Parameters
     ----------
-    kind : {"gabor", "pyramid", "colour"}
-        `GaborEnergy`, `SteerablePyramid` or `ColourStatistics`.
+    kind : {"gabor", "pyramid", "colour", "pixels"}
+        `GaborEnergy`, `SteerablePyramid`, `ColourStatistics` or `Pixels`.
     size_px : int, default 128
         Side of the pictures that they are computed from.
     resize : {"crop", "squash", "pad", "none"}

@@ -189,7 +189,7 @@ def make_queries(
     ('V1', 'V2', 'no region')
     """
     check_option("queries", kind, KINDS)
-    n_units = len(units)
+    n_units = check_whole("len(units)", len(units), low=1)
     if kind == "units":
         return UnitQueries(tuple(units["unit_id"].astype(str)), n_units)
     sides = _sides(units)

@@ -41,6 +41,7 @@ FOLDERS = {
     "v4-images": "v4_images",
     "objects92": "objects92",
     "net2brain78": "net2brain78",
+    "floc": "floc_subset",
 }
 # Of these nothing real is at hand; tests of their loaders simulate them.
 SIMULATED = ("nsd", "algonauts")
@@ -56,6 +57,7 @@ COUNTS = {
     "v4-images": "640 rows of 640 stimuli, 50 units",
     "objects92": "28 matrices of 92 stimuli",
     "net2brain78": "30 matrices of 78 stimuli",
+    "floc": "660 pictures of 11 categories in 6 domains",
 }
 
 

@@ -25,6 +25,7 @@ from neurovis.fitting.ridge import (
     loo_residuals,
     solve_ridge,
 )
+from neurovis.fitting.semantic_readout import SemanticSpatialReadout
 
 FAMILY = "encoding"
 # Files by how their names begin; a held-back set may number them.
@@ -42,11 +43,10 @@ KINDS = {
     "readout_fwrf": "check_fwrf",
     "readout_gaussian_": "check_gaussian_readout",
     "readout_factorised_": "check_factorised_readout",
+    "readout_semantic_spatial": "check_semantic_readout",
     "tbe_ensemble": "check_encoder_ensemble",
     "tbe_": "check_brain_encoder",
 }
-# Solvers and readouts of encoding models, which the suite does not have yet.
-PLANNED = ("readout_semantic_spatial",)
 
 
 def find_cases(folder):
@@ -57,9 +57,7 @@ def find_cases(folder):
             continue
         kind = next((k for k in KINDS if path.name.startswith(k)), None)
         checker = check_unknown
-        if path.suffix == ".npz" and path.name.startswith(PLANNED):
-            checker = check_planned
-        elif path.suffix == ".npz" and kind is not None:
+        if path.suffix == ".npz" and kind is not None:
             checker = globals()[KINDS[kind]]
         cases.append((path.name, checker, (path,)))
     return cases
@@ -67,10 +65,6 @@ def find_cases(folder):
 
 def check_unknown(path):
     pytest.fail(f"{path} is not of the form that the README describes")
-
-
-def check_planned(path):
-    pytest.skip(f"{path.name}: encoding models are not supported yet")
 
 
 def test_golden_file(golden_case):
@@ -305,6 +299,33 @@ def check_encoder_ensemble(path):
         else:
             ours = combine_predictions(predictions, r, weighting=rules[kind], **options)
         close(ours, theirs, name)
+    assert not content, f"not compared: {sorted(content)}"
+
+
+def check_semantic_readout(path):
+    content = _readout_content(path)
+    maps, context = content.pop("x"), content.pop("loc_features")
+    state = {name: content.pop(name) for name in ("features", "bias")}
+    state["spatial"] = content.pop("spatial_after_clamp")
+    for ours, theirs in {"mask_warp": "fc_loc", "channel_warp": "fc_enc"}.items():
+        for layer in (0, 2):
+            state[f"{ours}.{layer}.weight"] = content.pop(f"{theirs}_w{layer}")
+            state[f"{ours}.{layer}.bias"] = content.pop(f"{theirs}_b{layer}")
+    readout = SemanticSpatialReadout(
+        maps.shape[1:],
+        len(state["bias"]),
+        context_shape=context.shape[1:],
+        n_context=None,
+        hidden=len(state["mask_warp.0.bias"]),
+    )
+    readout.load_state_dict(state)
+    for head, name in {"mask_warp": "spatial", "channel_warp": "features"}.items():
+        thetas = getattr(readout, head)(context.flatten(1))
+        theirs = content.pop(f"theta_{name}")
+        _single(thetas.reshape(theirs.shape), theirs, f"theta_{name}")
+    warped = content.pop("warped_spatial_masks")
+    _single(readout.warped_masks(context), warped, "warped_spatial_masks")
+    _single(readout(maps, context), content.pop("y"), "y")
     assert not content, f"not compared: {sorted(content)}"
 
 

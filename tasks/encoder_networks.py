@@ -1,0 +1,447 @@
+"""What a trained encoder can be: a readout of maps, perhaps with a core before it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from neurovis.adapters.brain_encoder import BrainEncoder, BrainEncoderConfig
+from neurovis.adapters.mask_encoder import MaskEncoder
+from neurovis.adapters.response_core import (
+    CoreConfig,
+    ResponseCore,
+    published_core,
+    small_core,
+)
+from neurovis.adapters.unit_queries import KINDS as QUERY_KINDS
+from neurovis.adapters.unit_queries import UnitQueries
+from neurovis.core.checks import check_between, check_option, check_whole
+from neurovis.core.files import plain
+from neurovis.fitting.readouts import COVARIANCES, FactorisedReadout, GaussianReadout
+from neurovis.fitting.semantic_readout import SemanticSpatialReadout
+from neurovis.fitting.settings import TrainSettings
+from neurovis.fitting.vector_readouts import LinearReadout, VectorReadout
+
+QUERIED = ("transformer", "masks")
+"""Readouts with queries that stand for regions."""
+
+TRAINED = (
+    *QUERIED,
+    *("factorised", "gaussian", "semantic-spatial", "linear", "vector"),
+)
+"""Readouts that are trained by gradients."""
+
+CORES = ("small", "rotation", "published")
+"""Networks that are trained together with a readout, from pictures."""
+
+SCALES = ("channels", "none")
+_LOSSES = {"transformer": "mean", "masks": "mean", "semantic-spatial": "mean+ccc"}
+# Penalties of the absolute weights per picture, next to the summed squared error.
+_PENALTIES: Mapping[str, tuple[float, ...]] = {
+    "factorised": (0.003, 0.03),
+    "gaussian": (0.003, 0.03),
+    "linear": (1.0,),
+}
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """What a trained encoder is, and how it is trained.
+
+    Parameters
+    ----------
+    readout : str
+        One of `TRAINED`.
+    config : BrainEncoderConfig
+        Architecture of the transformer.
+    queries : {"regions", "hemispheres", "units"}
+        What its queries (and the masks of "masks") stand for.
+    query_regions : tuple of str, optional
+        Regions with a query; all by default.
+    core : {"small", "rotation", "published"}
+        Network that is trained with the readout where pictures are the features.
+    covariance : str, default "full"
+        As `neurovis.fitting.readouts.GaussianReadout`.
+    scale : {"channels", "none"}
+        Whether each channel of the maps gets mean 0 and standard deviation 1 over the
+        training pictures, or maps stay as they are, as published.
+    penalties : tuple of float, optional
+        Penalties to choose from by the validation pictures.
+    loss : {"mean", "mean+ccc", "sum"}, optional
+        As `neurovis.fitting.network_fit.fit_network`; that of the readout by default.
+    validation : float, default 0.1
+        Share of training stimuli that decide when to stop, and which penalty.
+    batch_size : int, default 16
+        Pictures per batch.
+    n_runs : int, default 1
+        Networks with different first weights and validation stimuli; predictions are
+        averaged.
+    settings : TrainSettings, optional
+        How to train; `default_settings` of the readout if it is not given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or a number out of range.
+    """
+
+    readout: str
+    config: BrainEncoderConfig = field(default_factory=BrainEncoderConfig)
+    queries: str = "regions"
+    query_regions: tuple[str, ...] | None = None
+    core: str = "small"
+    covariance: str = "full"
+    scale: str = "channels"
+    penalties: tuple[float, ...] | None = None
+    loss: str | None = None
+    validation: float = 0.1
+    batch_size: int = 16
+    n_runs: int = 1
+    settings: TrainSettings | None = None
+
+    def __post_init__(self) -> None:
+        check_option("readout", self.readout, TRAINED)
+        check_option("queries", self.queries, QUERY_KINDS)
+        check_option("core", self.core, CORES)
+        check_option("covariance", self.covariance, COVARIANCES)
+        check_option("scale", self.scale, SCALES)
+        if self.loss is not None:
+            check_option("loss", self.loss, ("mean", "mean+ccc", "sum"))
+        for value in self.penalties or ():
+            check_between("penalties", value, low=0)
+        if self.penalties is not None and not self.penalties:
+            raise ValueError("`penalties` is empty: give at least one, such as 0.")
+        check_between("validation", self.validation, low=0, high=1)
+        check_whole("batch_size", self.batch_size, low=1)
+        check_whole("n_runs", self.n_runs, low=1)
+
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """Penalties to choose from."""
+        if self.penalties is not None and self.readout not in QUERIED:
+            return self.penalties
+        return _PENALTIES.get(self.readout, (0.0,))
+
+    @property
+    def loss_name(self) -> str:
+        """What is made small."""
+        return self.loss or _LOSSES.get(self.readout, "sum")
+
+    @property
+    def training(self) -> TrainSettings:
+        """How it is trained."""
+        return self.settings or default_settings(self.readout)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what fits depend on.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
+        settings = asdict(self.training)
+        # When checkpoints are written changes nothing.
+        del settings["checkpoint_every"], settings["checkpoint_s"]
+        facts = {
+            **{k: v for k, v in vars(self).items() if k not in ("settings", "config")},
+            "config": asdict(self.config),
+            "settings": settings,
+            "penalties": self.tried,
+            "loss": self.loss_name,
+        }
+        found: dict[str, Any] = plain(facts)
+        return found
+
+
+def default_settings(readout: str, **changes: Any) -> TrainSettings:
+    """Return how a readout is trained.
+
+    Parameters
+    ----------
+    readout : str
+        One of `TRAINED`.
+    **changes : object
+        Other values for fields of `neurovis.fitting.settings.TrainSettings`.
+
+    Returns
+    -------
+    TrainSettings
+        For "transformer" and "masks" the published ones, but for 40 epochs at most and
+        an end after 10 without improvement; the weights of the epoch with the best mean
+        r of validation pictures are kept.
+
+    Examples
+    --------
+    >>> default_settings("transformer").learning_rate
+    0.0005
+    """
+    common = TrainSettings(
+        max_epochs=100,
+        patience=10,
+        monitor="r",
+        more_is_better=True,
+        learning_rate=1e-3,
+        clip_norm=None,
+    )
+    if readout in QUERIED:
+        common = replace(
+            common,
+            max_epochs=40,
+            optimiser="adamw",
+            learning_rate=5e-4,
+            weight_decay=1e-4,
+            clip_norm=0.1,
+        )
+    return replace(common, **changes)
+
+
+def options_of(
+    readout: str, options: EncoderOptions, settings: Mapping[str, Any] | None = None
+) -> EncoderOptions:
+    """Return the options of one of several readouts.
+
+    Parameters
+    ----------
+    readout : str
+        One of `TRAINED`.
+    options : EncoderOptions
+        What all have in common.
+    settings : mapping, optional
+        Fields of `neurovis.fitting.settings.TrainSettings` that are other than the
+        defaults of the readout.
+
+    Returns
+    -------
+    EncoderOptions
+        For this readout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is unknown or a value out of range.
+    """
+    own = replace(options, readout=readout)
+    if not settings:
+        return own
+    known = {f.name for f in fields(TrainSettings)}
+    for name in settings:
+        check_option("settings", name, tuple(sorted(known)))
+    return replace(own, settings=replace(own.training, **settings))
+
+
+class CoreReadout(nn.Module):
+    """A core and the readout of its maps, trained together.
+
+    Parameters
+    ----------
+    core : torch.nn.Module
+        From pictures to maps.
+    readout : torch.nn.Module
+        From maps to units.
+    """
+
+    def __init__(self, core: nn.Module, readout: nn.Module) -> None:
+        super().__init__()
+        self.core, self.readout = core, readout
+
+    def forward(self, pictures: Tensor, *context: Tensor) -> Tensor:
+        """Predict responses.
+
+        Parameters
+        ----------
+        pictures : Tensor, shape (B, 3, H, W)
+            Pictures.
+        *context : Tensor
+            What the readout takes beside maps.
+
+        Returns
+        -------
+        Tensor, shape (B, n_units)
+            Responses.
+        """
+        return cast(Tensor, self.readout(self.core(pictures), *context))
+
+    def regulariser(self) -> Tensor:
+        """Return the penalty of the readout.
+
+        Returns
+        -------
+        Tensor, shape ()
+            To be added to a loss.
+        """
+        return cast(Tensor, self.readout.regulariser())  # type: ignore[operator]
+
+    def attention(self, pictures: Tensor) -> Tensor:
+        """Return where the queries of the readout look.
+
+        Parameters
+        ----------
+        pictures : Tensor, shape (B, 3, H, W)
+            Pictures.
+
+        Returns
+        -------
+        Tensor, shape (n_layers, B, n_queries, h, w)
+            On the grid of the core.
+        """
+        maps = self.core(pictures)
+        return cast(Tensor, self.readout.attention(maps))  # type: ignore[operator]
+
+
+def has_context(readout: str) -> bool:
+    """Tell whether a readout looks at a second map, which moves its fields.
+
+    Parameters
+    ----------
+    readout : str
+        One of `TRAINED`.
+
+    Returns
+    -------
+    bool
+        True for "semantic-spatial".
+    """
+    return readout == "semantic-spatial"
+
+
+def core_config(core: str) -> CoreConfig:
+    """Return the architecture of a core.
+
+    Parameters
+    ----------
+    core : {"small", "rotation", "published"}
+        An ordinary small network, one that turns with the picture, or the published
+        rotation-equivariant one.
+
+    Returns
+    -------
+    CoreConfig
+        Architecture.
+    """
+    check_option("core", core, CORES)
+    if core == "published":
+        return published_core()
+    return small_core(32, 1) if core == "small" else small_core(8, 8)
+
+
+def core_shape(
+    config: CoreConfig, picture: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Return the shape of the maps of a core.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        Architecture.
+    picture : tuple of int
+        Colours, height and width.
+
+    Returns
+    -------
+    tuple of int
+        Channels, height and width.
+
+    Raises
+    ------
+    ValueError
+        If the core cannot look at pictures of that size.
+    """
+    colours, height, width = picture
+    step = config.reduction
+    if colours != 3 or height % step or width % step:
+        raise ValueError(
+            f"A core looks at pictures of 3 colours whose sides are multiples of {step}"
+            f" px; got {picture}. Ask for control:pixels:pixels:gridK with such a K."
+        )
+    return config.n_channels, height // step, width // step
+
+
+def build_network(
+    options: EncoderOptions,
+    in_shape: tuple[int, int, int],
+    queries: UnitQueries | None,
+    n_units: int,
+    *,
+    context_shape: tuple[int, int, int] | None = None,
+    with_core: bool = False,
+    seed: int = 0,
+) -> nn.Module:
+    """Build an untrained encoder.
+
+    Parameters
+    ----------
+    options : EncoderOptions
+        What it is.
+    in_shape : tuple of int
+        Channels, height and width of the maps, or of the pictures if there is a core.
+    queries : UnitQueries, optional
+        For readouts of `QUERIED`.
+    n_units : int
+        Units.
+    context_shape : tuple of int, optional
+        Shape of the second map, where `has_context`.
+    with_core : bool, default False
+        Whether a core comes first.
+    seed : int, default 0
+        Seed of the initial weights.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``module(maps)``, or ``module(maps, context)``, gives (B, n_units).
+
+    Raises
+    ------
+    ValueError
+        If sizes do not go together.
+    """
+    core = None
+    if with_core:
+        config = core_config(options.core)
+        core = ResponseCore(config, seed=seed)
+        in_shape = core_shape(config, in_shape)
+    readout: nn.Module
+    name = options.readout
+    if name in QUERIED:
+        assert queries is not None
+        if name == "masks":
+            width = options.config.width
+            readout = MaskEncoder(in_shape, queries, width=width, seed=seed)
+        else:
+            readout = BrainEncoder(in_shape, queries, options.config, seed=seed)
+    elif name == "factorised":
+        readout = FactorisedReadout(in_shape, n_units, init_noise=0.01, seed=seed)
+    elif name == "gaussian":
+        readout = GaussianReadout(
+            in_shape, n_units, covariance=options.covariance, seed=seed
+        )
+    elif name == "semantic-spatial":
+        assert context_shape is not None
+        readout = SemanticSpatialReadout(
+            in_shape, n_units, context_shape=context_shape, seed=seed
+        )
+    elif name == "linear":
+        readout = LinearReadout(in_shape, n_units, seed=seed)
+    else:
+        readout = VectorReadout(in_shape[0], n_units, seed=seed)
+    return readout if core is None else CoreReadout(core, readout)
+
+
+def fits_layer(readout: str, shape: tuple[int, int, int]) -> bool:
+    """Tell whether a readout can read a layer.
+
+    Parameters
+    ----------
+    readout : str
+        One of `TRAINED`.
+    shape : tuple of int
+        Channels, height and width.
+
+    Returns
+    -------
+    bool
+        "vector" reads vectors (one place), the others maps.
+    """
+    return (shape[1] * shape[2] == 1) == (readout == "vector")

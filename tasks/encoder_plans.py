@@ -1,0 +1,390 @@
+"""What a run of trained encoders fits: subjects, maps, and the models of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_loaders.simulated_routing import KINDS as SIMULATIONS
+from data_loaders.simulated_routing import RoutedBrain, simulate_routing
+from neurovis.core.checks import check_option
+from tasks.brain_sources import BrainData, fingerprint_responses
+from tasks.encoder_fits import NetworkFitter
+from tasks.encoder_maps import PIXELS, MapSource, map_sources
+from tasks.encoder_networks import (
+    TRAINED,
+    EncoderOptions,
+    core_config,
+    core_shape,
+    fits_layer,
+    has_context,
+)
+from tasks.encoder_training import Member
+from tasks.encoding_data import HeldOut, hold_out, load_brains
+from tasks.encoding_features import FeatureSource, plan_features
+from tasks.encoding_fits import Candidate, FitSettings
+from tasks.encoding_layers import file_name
+from tasks.encoding_parts import Fitter, LinearFitter
+from tasks.feature_specs import FeatureSpec
+
+RIDGE = "ridge"
+READOUTS = (*TRAINED, RIDGE)
+"""What can be compared."""
+
+SIMULATED = tuple(f"simulated:{kind}" for kind in SIMULATIONS)
+"""Data that are made, not loaded."""
+
+_MAPS = "maps"
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingTruth:
+    """What a simulated subject looked at.
+
+    Parameters
+    ----------
+    brain : RoutedBrain
+        The simulation.
+    scenes : ndarray of int64, shape (n_rows,)
+        Scene of each row of the responses.
+    """
+
+    brain: RoutedBrain
+    scenes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One model of one subject.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        Names and features.
+    fitter : Fitter
+        How it is fitted.
+    readout : str
+        One of `READOUTS`.
+    maps : MapSource
+        What it looks at.
+    """
+
+    candidate: Candidate
+    fitter: Fitter
+    readout: str
+    maps: MapSource
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One subject with all that is fitted to it.
+
+    Parameters
+    ----------
+    held : HeldOut
+        Responses and splits.
+    responses : str
+        Their content hash.
+    truth : RoutingTruth, optional
+        Of simulated subjects.
+    plans : tuple of Plan
+        Models.
+    """
+
+    held: HeldOut
+    responses: str
+    truth: RoutingTruth | None = None
+    plans: tuple[Plan, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Data set and subject."""
+        return self.held.data.name
+
+
+def load_subjects(
+    data: str | Sequence[BrainData],
+    test: str,
+    store: Path | None,
+    *,
+    seed: int = 0,
+    **wishes: Any,
+) -> list[Job]:
+    """Load or simulate subjects, and hold out what is predicted.
+
+    Parameters
+    ----------
+    data : str or sequence of BrainData
+        See `tasks.brain_encoder.fit_brain_encoder`.
+    test : str
+        As `tasks.encoding_data.hold_out`.
+    store : Path, optional
+        Where prepared responses are kept.
+    seed : int, default 0
+        Seed of a simulation.
+    **wishes : object
+        As `tasks.encoding_data.load_brains`.
+
+    Returns
+    -------
+    list of Job
+        Without plans.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If arguments do not fit, or two subjects have one name.
+    FileNotFoundError, DataCorruptError
+        If data are missing or damaged.
+    """
+    truths: list[RoutingTruth | None] = []
+    if isinstance(data, str) and data.startswith("simulated"):
+        check_option("data", data, SIMULATED)
+        brain = simulate_routing(kind=data.partition(":")[2], seed=seed)
+        truths = [RoutingTruth(brain, subject.rows) for subject in brain.subjects]
+        maps = brain.maps.reshape(len(brain.maps), -1)
+        shape: Any = tuple(brain.maps.shape[1:])
+        brains = load_brains(
+            [
+                BrainData(
+                    subject.responses,
+                    features={_MAPS: maps[subject.rows]},
+                    map_shapes={_MAPS: shape},
+                )
+                for subject in brain.subjects
+            ],
+            **wishes,
+        )
+    else:
+        if isinstance(data, str) and store is not None:
+            wishes = {"store": store / "responses", **wishes}
+        brains = load_brains(data, **wishes)
+        truths = [None] * len(brains)
+    names = [file_name(brain.subject) for brain in brains]
+    twice = [b for b in brains if names.count(file_name(b.subject)) > 1]
+    if twice:
+        raise ValueError(
+            f"`data` has several recordings of one subject, such as {twice[0].name}: "
+            "tell them apart with BrainData(recording=...), or fit them one by one."
+        )
+    return [
+        Job(hold_out(brain, test), fingerprint_responses(brain.responses), truth)
+        for brain, truth in zip(brains, truths, strict=True)
+    ]
+
+
+def plan_maps(
+    features: Sequence[FeatureSpec | str],
+    jobs: Sequence[Job],
+    store: Path,
+    device: str,
+) -> dict[str, list[FeatureSource]]:
+    """Check requests for features.
+
+    Parameters
+    ----------
+    features : sequence of FeatureSpec or str
+        Requests; simulated subjects come with maps.
+    jobs : sequence of Job
+        Subjects.
+    store : Path
+        Where features are kept.
+    device : str
+        Where networks run.
+
+    Returns
+    -------
+    dict of str to list of FeatureSource
+        By subject.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, or one does not fit.
+    FileNotFoundError, DataCorruptError, MissingDependencyError
+        If weights are missing or damaged.
+    """
+    if not features and all(job.truth is not None for job in jobs):
+        features = (f"given:{_MAPS}",)
+    return plan_features(
+        features,
+        [job.held.data for job in jobs],
+        {job.name: [*job.held.splits] for job in jobs},
+        store=store,
+        device=device,
+    )
+
+
+def plan_context(
+    context: FeatureSpec | str | None, jobs: Sequence[Job], store: Path, device: str
+) -> dict[str, MapSource]:
+    """Check the request for a second map.
+
+    Parameters
+    ----------
+    context : FeatureSpec, str or None
+        Request with one layer.
+    jobs, store, device : object
+        As `plan_maps`.
+
+    Returns
+    -------
+    dict of str to MapSource
+        By subject; empty for None.
+
+    Raises
+    ------
+    ValueError
+        If it has several layers, or is no map.
+    """
+    if context is None:
+        return {}
+    found = {}
+    for name, (source,) in plan_maps([context], jobs, store, device).items():
+        layers = map_sources(source)
+        if len(layers) != 1 or layers[0].layouts[0].n_places == 1:
+            raise ValueError(
+                f"`context` must name one layer of maps; {source.spec.title} has "
+                f"{[m.layer for m in layers]}."
+            )
+        found[name] = layers[0]
+    return found
+
+
+def plan_jobs(
+    jobs: Sequence[Job],
+    sources: Mapping[str, Sequence[FeatureSource]],
+    context: Mapping[str, MapSource],
+    readouts: Sequence[str],
+    options: Mapping[str, EncoderOptions],
+    *,
+    shared: Path | None,
+    cv: int,
+    seed: int,
+    device: str,
+) -> list[Job]:
+    """Return what is fitted to each subject.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        Subjects.
+    sources : mapping of str to sequence of FeatureSource
+        From `plan_maps`.
+    context : mapping of str to MapSource
+        From `plan_context`.
+    readouts : sequence of str
+        Of `READOUTS`.
+    options : mapping of str to EncoderOptions
+        Of each that is trained.
+    shared : Path or None
+        If given, one encoder is trained for all subjects, and kept there.
+    cv : int
+        Folds of "ridge".
+    seed : int
+        Seed.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    list of Job
+        With plans.
+
+    Raises
+    ------
+    ValueError
+        If no layer fits a readout, a core cannot look at the pictures, or subjects
+        cannot be trained together.
+    """
+    layers = {
+        job.name: [m for s in sources[job.name] for m in map_sources(s)] for job in jobs
+    }
+    if shared is not None:
+        _check_together(jobs)
+    several = len(sources[jobs[0].name]) > 1
+    ridge = LinearFitter(FitSettings(cv=cv, seed=seed, device=device))
+    found = []
+    for number, job in enumerate(jobs):
+        plans = []
+        for readout in readouts:
+            fitting = [
+                (place, maps)
+                for place, maps in enumerate(layers[job.name])
+                if readout == RIDGE or fits_layer(readout, maps.shape)
+            ]
+            if not fitting:
+                what = "vectors, such as 'PATH:cls'" if readout == "vector" else "maps"
+                raise ValueError(
+                    f"No layer of `features` fits the readout {readout!r}, which reads "
+                    f"{what}."
+                )
+            for place, maps in fitting:
+                second = context.get(job.name) if has_context(readout) else None
+                members = [(maps.source, maps.layer)]
+                if second is not None:
+                    members.append((second.source, second.layer))
+                name = _model_name(readout, maps, options, several)
+                candidate = Candidate(name, maps.layer, tuple(members))
+                if readout == RIDGE:
+                    plans.append(Plan(candidate, ridge, readout, maps))
+                    continue
+                own = options[readout]
+                if maps.is_pictures:
+                    core_shape(core_config(own.core), maps.shape)
+                together = [
+                    Member(
+                        other.held,
+                        layers[other.name][place],
+                        context.get(other.name) if has_context(readout) else None,
+                    )
+                    for other in (jobs if shared is not None else [job])
+                ]
+                fitter = NetworkFitter(
+                    own,
+                    tuple(together),
+                    number if shared is not None else 0,
+                    seed,
+                    device,
+                    None
+                    if shared is None
+                    else shared / file_name(name) / file_name(maps.layer),
+                )
+                plans.append(Plan(candidate, fitter, readout, maps))
+        found.append(Job(job.held, job.responses, job.truth, tuple(plans)))
+    return found
+
+
+def _model_name(
+    readout: str,
+    maps: MapSource,
+    options: Mapping[str, EncoderOptions],
+    several: bool,
+) -> str:
+    """Return the name of a model in tables."""
+    spec = maps.source.spec
+    if spec.name == PIXELS and readout != RIDGE:
+        core = options[readout].core
+        return f"{readout} with a {core} core"
+    return f"{readout} of {spec.title}" if several else readout
+
+
+def _check_together(jobs: Sequence[Job]) -> None:
+    names = {len(job.held.splits) for job in jobs}
+    if len(jobs) < 2 or len(names) > 1:
+        raise ValueError(
+            "`together` trains one encoder for several subjects that are split in the "
+            f"same way; got {len(jobs)} subjects with "
+            f"{', '.join(map(str, sorted(names)))} splits. Leave it out."
+        )
+    first = set(jobs[0].held.data.responses.families)
+    for job in jobs:
+        families = set(job.held.data.responses.families)
+        if families != first:
+            raise ValueError(
+                f"`together` needs the same families of regions; {jobs[0].name} has "
+                f"{sorted(first)}, {job.name} has {sorted(families)}."
+            )

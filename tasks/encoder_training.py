@@ -1,0 +1,277 @@
+"""Training of encoders: subjects side by side, split by split, run by run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.metrics import pearson_r, r_squared
+from neurovis.adapters.unit_queries import UnitQueries, make_queries
+from neurovis.core.brain_space import HEMISPHERES
+from neurovis.core.files import sha256_json
+from neurovis.fitting.network_fit import NetworkFit, fit_network, predict_network
+from tasks.encoder_maps import JoinedRows, MapSource, channel_moments
+from tasks.encoder_model import ScaledMaps
+from tasks.encoder_networks import (
+    QUERIED,
+    EncoderOptions,
+    build_network,
+    has_context,
+)
+from tasks.encoding_data import HeldOut
+
+FloatArray = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One subject that an encoder is trained on.
+
+    Parameters
+    ----------
+    held : HeldOut
+        Responses and splits.
+    maps : MapSource
+        What the encoder looks at.
+    context : MapSource, optional
+        The second map, where the readout has one.
+    """
+
+    held: HeldOut
+    maps: MapSource
+    context: MapSource | None = None
+
+    def train_rows(self, split: int | None) -> Rows:
+        """Return the rows to train on, those of the kept model for no split."""
+        held = self.held
+        return held.final_train if split is None else held.splits[split].train
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Standardised responses of all members, side by side."""
+
+    responses: NDArray[np.float32]
+    groups: NDArray[Any]
+    parts: NDArray[np.int64]
+    units: pd.DataFrame
+    rows: tuple[slice, ...]
+    columns: tuple[NDArray[np.int64], ...]
+    mean: tuple[NDArray[np.float32], ...]
+    scale: tuple[NDArray[np.float32], ...]
+
+
+def _gather(members: Sequence[Member], split: int | None) -> Targets:
+    """Standardise training responses; a unit of one subject is NaN for all others."""
+    blocks, groups, tables, places, means, scales, parts = [], [], [], [], [], [], []
+    n_outputs = n_parts = 0
+    for member in members:
+        responses, train = member.held.data.responses, member.train_rows(split)
+        values = np.asarray(responses.betas[train], np.float64)
+        mean, spread = values.mean(axis=0), values.std(axis=0)
+        usable = np.isfinite(spread) & (spread > 1e-12 * np.abs(mean)) & (spread > 0)
+        columns = np.full(responses.n_units, -1, np.int64)
+        columns[usable] = n_outputs + np.arange(int(usable.sum()))
+        n_outputs += int(usable.sum())
+        blocks.append(((values - mean) / np.where(usable, spread, 1))[:, usable])
+        groups.append(responses.stimuli["stimulus_id"].to_numpy()[train])
+        table = responses.units[usable].reset_index(drop=True)
+        if len(members) > 1:
+            subject = member.held.data.subject
+            table = table.assign(unit_id=f"{subject} " + table["unit_id"].astype(str))
+        side = np.zeros(len(table), np.int64)
+        if "hemisphere" in table:
+            side = table["hemisphere"].map(HEMISPHERES.index).to_numpy(np.int64)
+        parts.append(n_parts + np.unique(side, return_inverse=True)[1])
+        n_parts = int(parts[-1].max(initial=n_parts - 1)) + 1
+        tables.append(table)
+        places.append(columns)
+        means.append(mean.astype(np.float32))
+        scales.append(np.where(usable, spread, np.nan).astype(np.float32))
+    if not n_outputs:
+        raise ValueError(
+            f"No unit of {members[0].held.data.name} varies over its training rows."
+        )
+    n_rows = sum(map(len, blocks))
+    joined = np.full((n_rows, n_outputs), np.nan, np.float32)
+    rows, at, column = [], 0, 0
+    for block in blocks:
+        here = slice(at, at + len(block))
+        joined[here, column : column + block.shape[1]] = block
+        rows.append(here)
+        at, column = here.stop, column + block.shape[1]
+    return Targets(
+        joined,
+        np.concatenate(groups),
+        np.concatenate(parts),
+        pd.concat(tables, ignore_index=True),
+        tuple(rows),
+        tuple(places),
+        tuple(means),
+        tuple(scales),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Runs of one split, with the penalty that validation pictures chose."""
+
+    fits: tuple[NetworkFit, ...]
+    penalty: float
+    targets: Targets
+    inputs: tuple[Any, ...]
+    queries: UnitQueries | None
+    scales: tuple[tuple[NDArray[np.float32], NDArray[np.float32]] | None, ...]
+
+    def validation(self, member: int) -> tuple[FloatArray, FloatArray]:
+        """Return r and R2 of validation rows, shape (n_units,) each."""
+        mine, columns = self.targets.rows[member], self.targets.columns[member]
+        known = columns >= 0
+        found = np.full((2, len(columns)), np.nan)
+        both = []
+        for fit in self.fits:
+            rows = fit.held[(fit.held >= mine.start) & (fit.held < mine.stop)]
+            y = self.targets.responses[rows][:, columns[known]]
+            p = predict_network(fit.module, self.inputs, rows=rows)[:, columns[known]]
+            both.append((pearson_r(y, p), r_squared(y, p)))
+        found[:, known] = np.mean(both, axis=0)
+        return found[0], found[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _FingerprintedMaps(ScaledMaps):
+    """Scaled maps that tell their content hash."""
+
+    @property
+    def fingerprint(self) -> str:
+        marks = [v.tolist() for v in (self.mean, self.scale)]
+        return sha256_json([self.maps.fingerprint, marks])
+
+
+def _best_value(fit: NetworkFit) -> float:
+    """Return the monitored value of the epoch that was kept."""
+    curves = fit.training.curves
+    values = curves.loc[curves["best"], "val_r"]
+    return float(values.iloc[0]) if len(values) else -np.inf
+
+
+def train_encoder(
+    options: EncoderOptions,
+    members: Sequence[Member],
+    split: int | None,
+    folder: Path,
+    *,
+    with_core: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    description: str = "encoder",
+) -> Trained:
+    """Train all runs of one split.
+
+    Parameters
+    ----------
+    options : EncoderOptions
+        What is trained, and how.
+    members : sequence of Member
+        Subjects that are trained together.
+    split : int or None
+        Number of the split; None for the rows of the model that is kept.
+    folder : Path
+        Where trainings that were killed are found again.
+    with_core : bool, default False
+        Whether the maps are pictures, for a core.
+    seed : int, default 0
+        Seed of the first run; each run has the next one.
+    device : str, default "cpu"
+        Where to train.
+    description : str, default "encoder"
+        Word before the progress bars.
+
+    Returns
+    -------
+    Trained
+        Networks.
+
+    Raises
+    ------
+    ValueError
+        If no unit varies, or sizes do not go together.
+    """
+    targets = _gather(members, split)
+    inputs, scales = _inputs(options, members, split)
+    queries = None
+    if options.readout in QUERIED:
+        queries = make_queries(
+            options.queries,
+            targets.units,
+            members[0].held.data.responses.families,
+            regions=options.query_regions,
+        )
+    shapes: list[Any] = [tuple(given.shape[1:]) for given in inputs]
+    place = folder / ("all" if split is None else f"split{split}")
+
+    def fit(penalty: float, run: int) -> NetworkFit:
+        network = build_network(
+            options,
+            shapes[0],
+            queries,
+            targets.responses.shape[1],
+            context_shape=shapes[1] if len(shapes) > 1 else None,
+            with_core=with_core,
+            seed=seed + run,
+        )
+        return fit_network(
+            network,
+            inputs,
+            targets.responses,
+            groups=targets.groups,
+            validation=options.validation,
+            parts=targets.parts,
+            loss=options.loss_name,
+            penalty=penalty,
+            batch_size=options.batch_size,
+            settings=options.training,
+            seed=seed + run,
+            device=device,
+            folder=place / f"penalty{penalty:g}-run{run}",
+            identity={"options": options.identity()},
+            description=description,
+        )
+
+    tried = {penalty: fit(penalty, 0) for penalty in options.tried}
+    best = max(tried, key=lambda penalty: _best_value(tried[penalty]))
+    fits = [tried[best], *(fit(best, run) for run in range(1, options.n_runs))]
+    return Trained(tuple(fits), best, targets, inputs, queries, scales)
+
+
+def _inputs(
+    options: EncoderOptions, members: Sequence[Member], split: int | None
+) -> tuple[tuple[Any, ...], tuple[tuple[Any, Any] | None, ...]]:
+    """Return the maps of training rows, scaled, and by what."""
+    kinds = [[m.maps for m in members]]
+    if has_context(options.readout):
+        kinds.append([m.context or m.maps for m in members])
+    inputs: list[Any] = []
+    scales: list[tuple[Any, Any] | None] = []
+    for sources in kinds:
+        pairs = [
+            (source, member.train_rows(split))
+            for source, member in zip(sources, members, strict=True)
+        ]
+        joined = JoinedRows(
+            tuple(source.rows().take(train) for source, train in pairs),
+            sha256_json([[s.identity(), train.tolist()] for s, train in pairs]),
+        )
+        if options.scale == "none":
+            inputs.append(joined)
+            scales.append(None)
+            continue
+        moments = channel_moments(joined)
+        inputs.append(_FingerprintedMaps(joined, *moments))
+        scales.append(moments)
+    return tuple(inputs), tuple(scales)
