@@ -104,8 +104,12 @@ def box_guidance(
 
     Parameters
     ----------
-    attention, boxes, size, pad, names
-        As `mass_in_boxes`.
+    attention, boxes : array-like of float
+        Shares (n_images, n_queries, h, w) and boxes (n_images, 4), as `mass_in_boxes`.
+    size, pad : pair of float
+        Picture and padding in pixels, as `mass_in_boxes`.
+    names : sequence of str, optional
+        Names of the queries; their 0-based numbers by default.
     n_permutations : int, default 1000
         Random arrangements of the maps, the same for all queries.
     rng : numpy.random.Generator

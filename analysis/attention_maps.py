@@ -158,8 +158,12 @@ def attention_summary(
     ----------
     attention : array-like of float, shape (n_images, n_queries, h, w)
         Shares that add up to 1 over the grid.
-    width, size, pad, names
-        As `attention_per_image`.
+    width : float, default 1
+        Width of the picture in the unit of the results.
+    size, pad : pair of float, optional
+        Picture and padding in pixels, as `attention_per_image`.
+    names : sequence of str, optional
+        Names of the queries; their 0-based numbers by default.
 
     Returns
     -------

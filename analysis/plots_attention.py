@@ -187,11 +187,12 @@ def plot_attention_centres(
     Raises
     ------
     ValueError
-        If a column or the group of a query is missing.
+        If a column or the group of a query is missing, or `side` is not above 0.
     """
     columns = ["query", "x", "y", "spread_per_image", "centre_scatter"]
     check_columns("summary", summary.columns, columns)
-    check_between("side", side, low=0)
+    if not check_between("side", side, low=0) > 0:
+        raise ValueError(f"`side` must be above 0; got {side!r}.")
     rows = summary[columns].dropna()
     names = [str(q) for q in rows["query"]]
     lost = [name for name in names if groups is not None and name not in groups]

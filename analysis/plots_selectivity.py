@@ -27,7 +27,7 @@ from neurovis.core.checks import check_array, check_columns, check_option, check
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 _MEASURES = {
     "d_prime": ("Mean d' of the units", 0.0),
-    "auc": ("AUC of the region's units against all others", 0.5),
+    "auc": ("AUC against all other units", 0.5),
 }
 
 
@@ -96,8 +96,8 @@ def plot_region_selectivity(
             edgecolor="white",
             linewidth=0.4,
         )
-        lost = np.isnan(values)
-        ax.plot(at[lost], np.full(lost.sum(), base), "x", color=GREY, clip_on=False)
+        for place in at[np.isnan(values)]:
+            ax.plot(place, base, "x", color=PALETTE[k % len(PALETTE)], clip_on=False)
         if measure == "d_prime" and "d_prime_others" in rows:
             others = rows["d_prime_others"].to_numpy(np.float64)
             ticks = ax.hlines(
@@ -169,8 +169,8 @@ def plot_selectivity_histogram(
         apart = check_array("inside", inside, shape=values.shape, dtype=bool)
     ax = new_axes(ax, (4.8, 3.4))
     known = values[np.isfinite(values)]
-    reach = (min(known.min(), 0), max(known.max(), 0)) if len(known) else (-1.0, 1.0)
-    step = max(reach[1] - reach[0], 1e-9) / n_bins
+    reach = (min(known.min(), 0), max(known.max(), 0)) if known.any() else (-1.0, 1.0)
+    step = (reach[1] - reach[0]) / n_bins
     edges = step * np.arange(np.floor(reach[0] / step), np.ceil(reach[1] / step) + 1)
     edges[[0, -1]] = min(edges[0], reach[0]), max(edges[-1], reach[1])
     entries: dict[str, Any] = {}

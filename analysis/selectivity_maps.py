@@ -83,15 +83,21 @@ def selectivity_reliability(
 
     Parameters
     ----------
-    responses, categories
-        As `category_selectivity`.
+    responses : array-like of float, shape (n_images, n_units)
+        One row per picture, measured or predicted.
+    categories : array-like of str, shape (n_images,)
+        Category of each picture.
     halves : "even-odd" or array-like of bool, shape (n_images,)
         True for the first half; by default pictures of each category alternate, the
         first one in the first half.
     n_top : int, default 10
         Most selective units whose d' is measured anew.
-    contrast, against, exclude, epsilon
-        As `category_selectivity`.
+    contrast, against : str or sequence of str, optional
+        As `analysis.selectivity.category_selectivity`.
+    exclude : sequence of str, default ("scrambled",)
+        As there.
+    epsilon : float, default 0
+        As there.
 
     Returns
     -------

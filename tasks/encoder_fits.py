@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.encoder_ensembles import combine_predictions
 from neurovis.core.checks import check_option
@@ -240,6 +241,10 @@ class NetworkFitter:
             columns=targets.columns[own],
             unit_mean=targets.mean[own],
             unit_scale=np.nan_to_num(targets.scale[own], nan=1.0),
+            curves=pd.concat(
+                [c.curves.assign(run=run) for run, c in enumerate(curves)],
+                ignore_index=True,
+            ),
             features={"model": candidate.model, "spaces": spaces},
             training=training,
             notes=tuple(dict.fromkeys(notes)),

@@ -33,11 +33,9 @@ from neurovis.fitting.network_fit import predict_network
 from neurovis.fitting.settings import TrainSettings
 from tasks.encoder_networks import EncoderOptions, build_network
 
-WEIGHTS_FILE, UNITS_FILE, ENCODER_FILE = (
-    "encoder.safetensors",
-    "units.parquet",
-    "encoder.json",
-)
+WEIGHTS_FILE, UNITS_FILE = "encoder.safetensors", "units.parquet"
+CURVES_FILE, ENCODER_FILE = "curves.parquet", "encoder.json"
+_FILES = (WEIGHTS_FILE, UNITS_FILE, CURVES_FILE)
 _VERSION = 1
 _AT_ONCE = 64
 
@@ -74,6 +72,9 @@ class FittedEncoder:
     unit_mean, unit_scale : ndarray of float32, shape (n_units,)
         Mean and standard deviation of training responses: networks predict in
         standard deviations from the mean.
+    curves : DataFrame
+        Learning curves: `run`, and the columns of
+        `neurovis.fitting.settings.Training`.
     features, training : dict
         What it looks at, and what it was fitted to: JSON values.
     notes : tuple of str
@@ -96,6 +97,7 @@ class FittedEncoder:
     columns: NDArray[np.int64]
     unit_mean: FloatArray
     unit_scale: FloatArray
+    curves: pd.DataFrame
     features: dict[str, Any]
     training: dict[str, Any]
     notes: tuple[str, ...] = ()
@@ -315,7 +317,8 @@ def save_encoder(folder: str | Path, encoder: FittedEncoder) -> None:
     with atomic_path(folder / WEIGHTS_FILE) as part:
         save_file(tensors, part)
     write_table(folder / UNITS_FILE, encoder.units)
-    hashes = {n: sha256_file(folder / n) for n in (WEIGHTS_FILE, UNITS_FILE)}
+    write_table(folder / CURVES_FILE, encoder.curves)
+    hashes = {n: sha256_file(folder / n) for n in _FILES}
     write_json(folder / ENCODER_FILE, meta | {"sha256": hashes})
 
 
@@ -355,7 +358,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             f"{folder} was written in version {meta['version']} of the format; this "
             f"is version {_VERSION}. Install a newer neurovis."
         )
-    for name in (WEIGHTS_FILE, UNITS_FILE):
+    for name in _FILES:
         path = folder / name
         if not path.is_file() or sha256_file(path) != meta["sha256"].get(name):
             raise DataCorruptError(
@@ -388,8 +391,8 @@ def load_encoder(folder: str | Path) -> FittedEncoder:
     try:
         with safetensors.safe_open(folder / WEIGHTS_FILE, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        units = read_table(folder / UNITS_FILE)
-        return _from_content(meta, tensors, units)
+        tables = [read_table(folder / name) for name in (UNITS_FILE, CURVES_FILE)]
+        return _from_content(meta, tensors, *tables)
     except (
         safetensors.SafetensorError,
         RuntimeError,
@@ -399,7 +402,10 @@ def load_encoder(folder: str | Path) -> FittedEncoder:
 
 
 def _from_content(
-    meta: Mapping[str, Any], tensors: dict[str, torch.Tensor], units: pd.DataFrame
+    meta: Mapping[str, Any],
+    tensors: dict[str, torch.Tensor],
+    units: pd.DataFrame,
+    curves: pd.DataFrame,
 ) -> FittedEncoder:
     options = options_from(meta["options"])
     arrays: dict[str, Any] = {
@@ -439,6 +445,7 @@ def _from_content(
         bool(meta["with_core"]),
         queries,
         units=units,
+        curves=curves,
         **{name: arrays[name] for name in _ARRAYS if name != "columns"},
         columns=columns,
         features=meta["features"],

@@ -363,8 +363,8 @@ class ResponseCore(nn.Module):
     Notes
     -----
     Channel ``field * n_orientations + g`` has orientation g, counted counter-clockwise.
-    At the start, white noise keeps its variance from layer to layer, also without batch
-    norm. The filters are computed once per call, not per picture.
+    At the start the mean square of maps stays of the order of 1 through the layers, also
+    without batch norm. The filters are computed once per call, not per picture.
 
     References
     ----------

@@ -144,18 +144,23 @@ def steerable_basis(size: int, n_orientations: int) -> Tensor:
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     turns = 2 * np.pi / n_orientations * np.arange(n_orientations)[:, None, None]
     members = []
-    for ring in range(reach + 1):
+    for ring, m in _harmonics(size):
         profile = np.exp(-((radius - ring) ** 2) / (2 * _RING_SIGMA**2))
-        highest = max(2 * ring - (ring == reach), 0)
-        for m in range(highest + 1):
-            # The centre has no angle, so that only a constant has a value there.
-            wave = np.where((radius == 0) & (m > 0), 0, np.exp(1j * m * angle))
-            turned = profile * wave * np.exp(-1j * m * turns)
-            parts = [turned.real, turned.imag] if m else [turned.real]
-            # One scale for both parts, because turning mixes them.
-            power = np.mean([np.square(part[0]).sum() for part in parts])
-            members += [part / np.sqrt(power) for part in parts]
+        # The centre has no angle, so that only a constant has a value there.
+        wave = np.where((radius == 0) & (m > 0), 0, np.exp(1j * m * angle))
+        turned = profile * wave * np.exp(-1j * m * turns)
+        parts = [turned.real, turned.imag] if m else [turned.real]
+        # One scale for both parts, because turning mixes them.
+        power = np.mean([np.square(part[0]).sum() for part in parts])
+        members += [part / np.sqrt(power) for part in parts]
     return torch.from_numpy(np.stack(members, 1))
+
+
+def _harmonics(size: int) -> list[tuple[int, int]]:
+    """Return ring and angular frequency of each harmonic."""
+    last = size // 2
+    highest = [max(2 * ring - (ring == last), 0) for ring in range(last + 1)]
+    return [(ring, m) for ring in range(last + 1) for m in range(highest[ring] + 1)]
 
 
 def pixel_basis(size: int, n_orientations: int) -> Tensor:
@@ -193,6 +198,26 @@ def pixel_basis(size: int, n_orientations: int) -> Tensor:
     return torch.stack(turned)
 
 
+def _start_scales(filters: str, size: int) -> Tensor:
+    """Return standard deviations of the initial share of each member.
+
+    A random filter then answers with a mean square of 1 both to white noise and to a
+    uniform map of mean square 1. Rectified maps are something between: equal shares
+    would make them grow from layer to layer, as rings sum up what is uniform.
+    """
+    if filters == "pixels" or size == 1:
+        return torch.full((size**2,), 1 / size, dtype=torch.float64)
+    # Two conditions, two unknowns: the variances for m = 0, and for all others.
+    even = [m == 0 for _, m in _harmonics(size) for _ in range(2 if m else 1)]
+    is_even = torch.tensor(even)
+    to_uniform = steerable_basis(size, 1)[0].sum((1, 2)).square()
+    groups = torch.stack([is_even, ~is_even], 1).double()
+    answers = torch.stack([groups.sum(0), to_uniform @ groups])
+    variances = torch.linalg.solve(answers, torch.ones(2, dtype=torch.float64))
+    scales: Tensor = (groups @ variances).sqrt()
+    return scales
+
+
 class RotationConv(nn.Module):
     """A convolution with filters that are learnt once and used in n orientations.
 
@@ -220,8 +245,8 @@ class RotationConv(nn.Module):
     has_bias : bool, default True
         Whether there is a constant per field; it starts at 0.
     gain : float, default 1
-        Standard deviation of the output at the start, for input that is white noise
-        of mean square 1.
+        Root mean square of the output at the start, for input of mean square 1 that is
+        white noise, or uniform.
     seed : int, default 0
         Seed of the initial filters.
     key : str or int, default ""
@@ -289,8 +314,8 @@ class RotationConv(nn.Module):
         self.in_fields, self.out_fields = in_fields, out_fields
         shape = (out_fields, in_fields, self.n_in_orientations, basis.shape[1])
         draw = torch_generator(seed, "rotation filters", key)
-        start = torch.randn(shape, generator=draw)
-        start *= gain / math.sqrt(math.prod(shape[1:]))
+        scales = _start_scales(filters, size) * gain / math.sqrt(math.prod(shape[1:3]))
+        start = torch.randn(shape, generator=draw) * scales.float()
         self.weight = nn.Parameter(start)
         self.bias = nn.Parameter(torch.zeros(out_fields)) if has_bias else None
 

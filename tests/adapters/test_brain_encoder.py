@@ -351,7 +351,8 @@ def test_attention_sums_to_one_in_every_layer():
 
 def looking(shape, looked_for):
     """An encoder whose query i looks for looked_for[i], a key."""
-    encoder = BrainEncoder(shape, one_each(len(looked_for)), TINY).eval()
+    config = BrainEncoderConfig(n_heads=1)
+    encoder = BrainEncoder(shape, one_each(len(looked_for)), config).eval()
     width = shape[0]
     part = encoder.decoder.layers[0].multihead_attn
     with torch.no_grad():
@@ -457,8 +458,14 @@ def test_mixed_precision_stays_near_float32():
 
 
 FROZEN = {
-    "regions": None,
-    "units": None,
+    "regions": [
+        [0.23614252, 1.0065272, 0.10682738, 0.5809166, -0.6873592],
+        [0.19686142, 0.99614006, 0.00560844, 0.5943461, -0.71862614],
+    ],
+    "units": [
+        [-0.43978214, -0.7131461, 0.18479387, 0.0903469, 0.8238672],
+        [-0.4813662, -0.673856, 0.21849684, 0.10681614, 0.820868],
+    ],
 }
 
 
@@ -584,31 +591,31 @@ def test_shapes_that_do_not_fit_are_refused():
 
 
 def test_training_finds_where_units_look():
-    shape, places = (8, 4, 5), [13, 6]
-    maps = draw(600, *shape).float()
+    shape, places, n = (16, 4, 5), [13, 6], 2000
+    maps = 0.3 * draw(n + 100, *shape).float()
     # Each unit hears channel 2 at one place, through noise.
     at = maps.flatten(2)[:, 2, places]
-    y = at + 0.3 * draw(600, 2, seed=1).float()
+    y = at / 0.3 + 0.3 * draw(n + 100, 2, seed=1).float()
     encoder = BrainEncoder(
         shape,
         UnitQueries(("first", "second"), 2, np.eye(2)),
-        BrainEncoderConfig(n_heads=1, feedforward=8, dropout=0.0),
+        BrainEncoderConfig(n_heads=1, feedforward=16, dropout=0.0),
     )
     found = train(
         encoder,
-        lambda epoch: [slice(i, i + 50) for i in range(0, 500, 50)],
+        lambda epoch: [slice(i, i + 50) for i in range(0, n, 50)],
         lambda module, rows: ((module(maps[rows]) - y[rows]).square().sum(), 50),
         settings=TrainSettings(
-            max_epochs=60, learning_rate=1e-2, optimiser="adamw", schedule="cosine"
+            max_epochs=15, learning_rate=1e-2, optimiser="adamw", schedule="cosine"
         ),
     )
     encoder.load_state_dict(found.state)
     encoder.eval()
-    looks = encoder.attention(maps[500:])[0].flatten(-2)
-    assert looks.mean(dim=0).argmax(dim=-1).tolist() == places
-    assert (looks.mean(dim=0)[[0, 1], places] > 0.6).all()
+    looks = encoder.attention(maps[n:])[0].flatten(-2).mean(dim=0)
+    assert looks.argmax(dim=-1).tolist() == places
+    assert (looks[[0, 1], places] > 0.5).all()
     with torch.no_grad():
-        predicted = encoder(maps[500:])
+        predicted = encoder(maps[n:])
     for unit in range(2):
-        r = np.corrcoef(predicted[:, unit], at[500:, unit])[0, 1]
-        assert r > 0.9
+        r = np.corrcoef(predicted[:, unit], at[n:, unit])[0, 1]
+        assert r > 0.65

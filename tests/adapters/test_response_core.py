@@ -131,7 +131,7 @@ def test_interpolation_turns_smooth_pictures_as_they_were_drawn():
 def test_other_rotations_are_kept_nearly_and_better_than_by_a_plain_core(n, degrees):
     config = CoreConfig((5, 3, 3), (6, 6, 6), n, (0,))
     n_parameters = sum(p.numel() for p in ResponseCore(config).parameters())
-    plain_config = {8: (15, 15, 15), 12: (18, 18, 19)}[n]
+    plain_config = {8: (10, 10, 10), 12: (12, 12, 13)}[n]
     plain_config = CoreConfig((5, 3, 3), plain_config, 1, (0,), filters="pixels")
     n_plain = sum(p.numel() for p in ResponseCore(plain_config).parameters())
     assert n_plain == pytest.approx(n_parameters, rel=0.05)
@@ -231,17 +231,20 @@ def test_orientations_of_a_field_share_the_statistics_of_batch_norm():
 
 
 @pytest.mark.parametrize("nonlinearity", ["relu", "elu"])
-def test_white_noise_keeps_its_variance_through_the_layers_without_norm(nonlinearity):
+@pytest.mark.parametrize("filters", ["steerable", "pixels"])
+def test_maps_neither_vanish_nor_explode_at_the_start_without_norm(
+    filters, nonlinearity
+):
     config = CoreConfig(
-        (3,) * 4, (32,) * 4, 4, has_batch_norm=False, nonlinearity=nonlinearity
+        (3,) * 5, (48,) * 5, 4, (), False, nonlinearity, "none", filters
     )
-    core = ResponseCore(config, seed=0)
-    maps = draw(2, 3, 40, 40)
-    act = getattr(functional, nonlinearity)
-    for convolution in core.convolutions:
-        maps = convolution(maps)
-        assert 0.7 < maps[..., 4:-4, 4:-4].square().mean() < 1.4
-        maps = act(maps)
+    for seed in range(3):
+        core, maps = ResponseCore(config, seed=seed), draw(2, 3, 32, 32)
+        for convolution in core.convolutions:
+            maps = convolution(maps)
+            square = maps[..., 5:-5, 5:-5].square().mean().item()
+            maps = getattr(functional, nonlinearity)(maps)
+        assert 0.25 < square < 5
 
 
 # -------------------------------------------------------- sizes, seeds, learning
@@ -320,7 +323,7 @@ def oriented_energy(grey, n_units=8, frequency=0.18, sigma=2.0):
     return torch.stack(units, 1)
 
 
-def oriented_noise(n_pictures, side=24):
+def oriented_noise(n_pictures, side=16):
     """Grey pictures of band-limited noise, each with an orientation and contrast."""
     rng = np.random.default_rng(0)
     x, y = np.meshgrid(np.fft.fftfreq(side), -np.fft.fftfreq(side))
@@ -348,20 +351,20 @@ class Units(nn.Module):
 
 
 def test_a_core_learns_simulated_units_of_oriented_energy():
-    pictures = to_input(oriented_noise(300)[..., None].repeat(3, -1), 24)
+    pictures = to_input(oriented_noise(300)[..., None].repeat(3, -1), 16)
     responses = oriented_energy(pictures.mean(1))
     responses = ((responses - responses.mean(0)) / responses.std(0)).float()
     config = CoreConfig((7, 3), (2, 2), 8, (0,))
 
     def batches(epoch):
         order = np.random.default_rng(epoch).permutation(240)
-        return [torch.from_numpy(part) for part in np.split(order, 6)]
+        return [torch.from_numpy(part) for part in np.split(order, 12)]
 
     def loss(module, at):
         error = module(pictures[at]) - responses[at]
         return error.square().sum(), error.numel()
 
-    settings = TrainSettings(20, patience=None, learning_rate=0.02, clip_norm=None)
+    settings = TrainSettings(15, learning_rate=0.03, schedule="cosine")
     units = Units(config, 8)
     trained = train(units, batches, loss, settings=settings)
     units.load_state_dict(trained.state)
@@ -369,7 +372,7 @@ def test_a_core_learns_simulated_units_of_oriented_energy():
         predicted = units.eval()(pictures[240:])
     for unit in range(8):
         r = np.corrcoef(predicted[:, unit], responses[240:, unit])[0, 1]
-        assert r > 0.9, unit
+        assert r > 0.97, unit
 
 
 # ----------------------------------------------------------------------- input

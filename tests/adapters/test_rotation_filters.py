@@ -156,12 +156,19 @@ def test_turning_the_input_by_a_quarter_turns_the_output(
 
 @pytest.mark.parametrize("filters", ["steerable", "pixels"])
 @pytest.mark.parametrize("sees_picture", [True, False])
-def test_white_noise_keeps_its_variance_at_the_start(filters, sees_picture):
-    layer = RotationConv(8, 64, 5, 4, sees_picture=sees_picture, filters=filters)
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+def test_noise_and_uniform_maps_keep_their_mean_square_at_the_start(
+    size, filters, sees_picture
+):
+    layer = RotationConv(
+        8, 400, size, 4, sees_picture=sees_picture, filters=filters, seed=size
+    )
     n_channels = 8 * layer.n_in_orientations
-    noise = draw(4, n_channels, 24, 24).float()
-    inner = layer(noise)[..., 2:-2, 2:-2]  # without the zeros around the map
-    assert inner.var().item() == pytest.approx(1, abs=0.1)
+    noise, uniform = draw(1, n_channels, 16, 16), draw(1, n_channels, 1, 1)
+    uniform = (uniform / uniform.square().mean().sqrt()).expand(-1, -1, 16, 16)
+    for maps in (noise / noise.square().mean().sqrt(), uniform):
+        inner = layer(maps.float())[..., 3:-3, 3:-3]  # without the zeros around
+        assert inner.square().mean().item() == pytest.approx(1, abs=0.2)
 
 
 def test_the_gain_scales_the_initial_filters():

@@ -276,7 +276,7 @@ def test_pictures_are_read_with_their_own_context():
         alone = readout(maps[k : k + 1], context[k : k + 1])
         torch.testing.assert_close(alone[0], readout(maps, context)[k])
     other = readout(maps, context.roll(1, 0))
-    assert float((other - readout(maps, context)).abs().max()) > 0.01
+    assert float((other - readout(maps, context)).detach().abs().max()) > 0.01
 
 
 def test_regulariser_is_the_sum_of_absolute_features():
@@ -303,9 +303,10 @@ def test_initial_values_follow_the_seed():
 
 def test_bfloat16_moves_masks_by_nearly_as_much():
     readout, maps, context = make(), draw(3, *SHAPE), draw(3, *CONTEXT)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = readout(maps, context)
-    expected = readout(maps, context)
+    with torch.no_grad():
+        expected = readout(maps, context)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = readout(maps, context)
     assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
 
 
@@ -393,7 +394,7 @@ def routed(n=500, side=9, n_units=6, seed=0, reach=0.5):
 def test_moving_masks_are_found_where_the_place_depends_on_the_context():
     maps, context, y, truth = routed()
     settings = TrainSettings(
-        max_epochs=40, learning_rate=0.02, schedule="cosine", monitor="r",
+        max_epochs=30, learning_rate=0.02, schedule="cosine", monitor="r",
         more_is_better=True, patience=None,
     )  # fmt: skip
     options = {"settings": settings, "batch_size": 50, "validation": 0.2}
