@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-import neurovis.cli_brain  # noqa: F401  more commands of `run`
+import neurovis.cli_brain  # more commands of `run`
+import neurovis.cli_encoder  # noqa: F401  more commands of `fit`
 from neurovis import __version__
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
@@ -285,13 +286,24 @@ def predict(
     store: Annotated[
         Path | None, typer.Option(help="Keep features here [in the folder].")
     ] = None,
+    attention: Annotated[
+        bool,
+        typer.Option("--attention", help="Also leave where a trained encoder looks."),
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Predict responses to pictures by a fitted encoding model."""
+    """Predict responses to pictures by a fitted model, linear or trained."""
     from tasks.encoding_predict import predict_encoding
 
     predicted = predict_encoding(
-        model, pictures, out, data=data, weights=weights, store=store, device=device
+        model,
+        pictures,
+        out,
+        data=data,
+        weights=weights,
+        store=store,
+        attention=attention,
+        device=device,
     )
     say(f"{len(predicted)} pictures, {predicted.shape[1]} units: predictions in {out}")
 

@@ -1,4 +1,4 @@
-"""The verbs of `neurovis run` that compare models with brains."""
+"""The verbs of `neurovis run` about models of brains."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -141,6 +141,68 @@ def run_brain_ranking(
         resize=None if resize is Resize.own else resize.value,
         n_bootstrap=bootstrap,
         n_permutations=permutations,
+        store=store,
+        seed=seed,
+        device=device,
+    )
+    finish(out)
+
+
+@run_app.command("localiser")
+def run_localiser(
+    model: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of a fitted model, or of a finished fit (each model, with "
+            "the layer that was chosen over all units); repeatable."
+        ),
+    ],
+    pictures: Annotated[
+        Path,
+        typer.Option(help="Folder with stimuli.csv and pictures, such as fLoc."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for tables, figures, report.")
+    ] = Path("results/localiser"),
+    contrast: Annotated[
+        str | None,
+        typer.Option(help="Domains and categories, separated by commas [all]."),
+    ] = None,
+    exclude: Annotated[
+        str, typer.Option(help="Domains and categories that are not shown.")
+    ] = "scrambled",
+    split_half: Annotated[
+        bool,
+        typer.Option(
+            "--split-half/--no-split-half", help="Compare halves of the pictures."
+        ),
+    ] = True,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of the pictures, for chance.")
+    ] = 200,
+    bootstrap: Annotated[int, typer.Option(help="Resamples of units.")] = 1000,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the network, if they were moved.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep features here [in the folder].")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Ask which categories of pictures the units of fitted models prefer."""
+    from tasks.localiser import run_localiser as run
+
+    run(
+        model,
+        pictures,
+        out,
+        contrast=split_names(contrast) if contrast else None,
+        exclude=split_names(exclude),
+        split_half=split_half,
+        n_permutations=permutations,
+        n_bootstrap=bootstrap,
+        weights=weights,
         store=store,
         seed=seed,
         device=device,

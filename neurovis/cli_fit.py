@@ -245,11 +245,11 @@ def fit_encoding(
         ],
         out,
         method=method.value,
-        subjects=None if subject is None else _subjects(subject),
+        subjects=None if subject is None else split_subjects(subject),
         regions=None if roi is None else split_names(roi),
         min_ncsnr=min_ncsnr,
         test=test,
-        alphas=None if alphas is None else _floats("alphas", alphas),
+        alphas=None if alphas is None else split_floats("alphas", alphas),
         cv=int(cv) if cv.isdecimal() else cv,
         search=search.value,
         n_iter=weightings,
@@ -269,11 +269,47 @@ def fit_encoding(
     finish(out)
 
 
-def _subjects(text: str) -> list[str | int]:
+def split_subjects(text: str) -> list[str | int]:
+    """Return subjects that are separated by commas.
+
+    Parameters
+    ----------
+    text : str
+        What came from the command line.
+
+    Returns
+    -------
+    list of str or int
+        Names, or numbers.
+
+    Examples
+    --------
+    >>> split_subjects("1, subj02")
+    [1, 'subj02']
+    """
     return [int(name) if name.isdecimal() else name for name in split_names(text)]
 
 
-def _floats(name: str, text: str) -> list[float]:
+def split_floats(name: str, text: str) -> list[float]:
+    """Return numbers that are separated by commas.
+
+    Parameters
+    ----------
+    name : str
+        Option, for the message.
+    text : str
+        What came from the command line.
+
+    Returns
+    -------
+    list of float
+        Numbers.
+
+    Raises
+    ------
+    ValueError
+        If one is none.
+    """
     try:
         return [float(part) for part in split_names(text)]
     except ValueError:

@@ -12,7 +12,7 @@ from analysis.encoder_ensembles import combine_predictions
 from neurovis.core.checks import check_option
 from neurovis.core.files import plain, sha256_json
 from tasks.encoder_model import ENCODER_FILE, FittedEncoder, read_card, save_encoder
-from tasks.encoder_networks import EncoderOptions
+from tasks.encoder_networks import EncoderOptions, has_context
 from tasks.encoder_training import Member, Trained, train_encoder
 from tasks.encoding_data import HeldOut
 from tasks.encoding_fits import LICENCE, Candidate, Fit
@@ -108,7 +108,8 @@ class NetworkFitter:
         """
         me = self.members[self.own]
         maps = me.maps.rows()
-        context = None if me.context is None else me.context.rows()
+        looks_twice = has_context(self.options.readout)
+        context = (me.context or me.maps).rows() if looks_twice else None
         n_units = held.data.responses.n_units
         predictions = np.full((len(held.table), n_units), np.nan, np.float32)
         chosen = []

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neurovis.adapters.brain_encoder import BrainEncoder, BrainEncoderConfig
@@ -366,6 +368,7 @@ def build_network(
     *,
     context_shape: tuple[int, int, int] | None = None,
     with_core: bool = False,
+    parts: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Build an untrained encoder.
@@ -384,6 +387,8 @@ def build_network(
         Shape of the second map, where `has_context`.
     with_core : bool, default False
         Whether a core comes first.
+    parts : ndarray of int64, shape (n_units,), optional
+        Hemisphere of each unit, for the penalty of "linear".
     seed : int, default 0
         Seed of the initial weights.
 
@@ -423,7 +428,7 @@ def build_network(
             in_shape, n_units, context_shape=context_shape, seed=seed
         )
     elif name == "linear":
-        readout = LinearReadout(in_shape, n_units, seed=seed)
+        readout = LinearReadout(in_shape, n_units, parts=parts, seed=seed)
     else:
         readout = VectorReadout(in_shape[0], n_units, seed=seed)
     return readout if core is None else CoreReadout(core, readout)

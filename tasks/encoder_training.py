@@ -223,6 +223,7 @@ def train_encoder(
             targets.responses.shape[1],
             context_shape=shapes[1] if len(shapes) > 1 else None,
             with_core=with_core,
+            parts=targets.parts,
             seed=seed + run,
         )
         return fit_network(

@@ -1,16 +1,23 @@
 """Maps of encoding scores on the brain, as files that other programs read."""
 
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from neurovis.core.brain_space import VolumeSpace
-from neurovis.core.files import write_bytes
+from neurovis.core.brain_space import (
+    HEMISPHERES,
+    BrainSpace,
+    SurfaceSpace,
+    VolumeSpace,
+    unit_maps,
+)
+from neurovis.core.files import DECODER_ERRORS, corrupt, write_bytes
 from tasks.brain_sources import BrainData
 from tasks.encoding_fits import Candidate
 from tasks.encoding_layers import file_name
@@ -47,19 +54,91 @@ def write_maps(
     if space is None:
         return []
     home = folder / "maps" / file_name(data.subject) / file_name(candidate.model)
+    layer = file_name(candidate.layer)
+    values = {f"{layer}_{column}": units[column] for column in MAPPED}
+    return write_unit_maps(home, values, data.responses.units, space)
+
+
+def write_unit_maps(
+    home: Path, values: Mapping[str, ArrayLike], units: pd.DataFrame, space: BrainSpace
+) -> list[Path]:
+    """Write numbers of units as maps of a brain.
+
+    Parameters
+    ----------
+    home : Path
+        Folder; made when missing.
+    values : mapping of str to array-like of float, shape (n_units,)
+        By name of the file, without suffix.
+    units : DataFrame
+        Places of the units in `space`.
+    space : VolumeSpace or SurfaceSpace
+        Where they lie.
+
+    Returns
+    -------
+    list of Path
+        ``NAME.nii.gz``, or ``lh.NAME.mgh`` and ``rh.NAME.mgh``.
+
+    Raises
+    ------
+    ValueError
+        If places are missing or do not fit the space.
+    """
     written = []
-    for column in MAPPED:
-        maps = data.responses.to_maps(units[column])
-        stem = f"{file_name(candidate.layer)}_{column}"
-        for part, values in maps.items():
+    for stem, numbers in values.items():
+        for part, content in unit_maps(numbers, units, space).items():
             if isinstance(space, VolumeSpace):
                 path = home / f"{stem}.nii.gz"
-                _write_nifti(path, values, space.affine)
+                _write_nifti(path, content, space.affine)
             else:
                 path = home / f"{part}.{stem}.mgh"
-                _write_mgh(path, values)
+                _write_mgh(path, content)
             written.append(path)
     return written
+
+
+def find_space(model: Path) -> BrainSpace | None:
+    """Return the space of a fitted model, as the maps of its run tell it.
+
+    Parameters
+    ----------
+    model : Path
+        Folder ``RUN/models/SUBJECT/MODEL/LAYER``.
+
+    Returns
+    -------
+    VolumeSpace, SurfaceSpace or None
+        None where the run left no maps, or the model lies elsewhere by now.
+
+    Raises
+    ------
+    DataCorruptError
+        If a map is damaged.
+    """
+    subject, name, layer = model.absolute().parts[-3:]
+    home = model.absolute().parents[3] / "maps" / subject / name
+    volume = home / f"{layer}_{MAPPED[0]}.nii.gz"
+    sides = [home / f"{h}.{layer}_{MAPPED[0]}.mgh" for h in HEMISPHERES]
+    make: Any
+    if volume.is_file():
+        try:
+            # From bytes, so that no file stays open.
+            make = nib.Nifti1Image
+            image = make.from_bytes(gzip.decompress(volume.read_bytes()))
+        except (nib.filebasedimages.ImageFileError, *DECODER_ERRORS) as error:
+            raise corrupt(volume, "map", error) from error
+        return VolumeSpace("volume", image.shape, np.asarray(image.affine, np.float64))
+    if not all(side.is_file() for side in sides):
+        return None
+    sizes = []
+    make = nib.MGHImage
+    for side in sides:
+        try:
+            sizes.append(int(make.from_bytes(side.read_bytes()).shape[0]))
+        except (nib.filebasedimages.ImageFileError, *DECODER_ERRORS) as error:
+            raise corrupt(side, "map", error) from error
+    return SurfaceSpace("surface", (sizes[0], sizes[1]))
 
 
 def _write_nifti(

@@ -1,44 +1,34 @@
 """The report of a fit of encoding models: layers, regions, maps, penalties."""
 
-import gzip
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.plot_style import number_text
 from analysis.plots_encoding import (
     model_labels,
     plot_best_layers,
-    plot_layer_scores,
-    plot_penalties,
     plot_receptive_fields,
-    plot_score_distribution,
     plot_space_shares,
 )
-from analysis.plots_volume import plot_volume_map
-from analysis.report import ReportFigure, ReportTable, Section, write_report
-from analysis.surface import plot_cortex_map
-from analysis.surface_mesh import to_fsaverage5
-from analysis.surface_page import write_cortex_html
-from neurovis.core.brain_space import HEMISPHERES, SurfaceSpace
+from analysis.report import ReportFigure, Section, write_report
 from neurovis.core.files import check_writable_folder
 from tasks.encoding_layers import file_name
-from tasks.encoding_run import EncodingRun, load_encoding
-from tasks.encoding_scores import ALPHA_FDR, BASELINE, HELD_OUT, PERMUTED, WHOLE
-from tasks.report_parts import (
-    NamedFigure,
-    axes_grid,
-    figure_of,
-    save_figures,
-    value_text,
+from tasks.encoding_report_parts import (
+    best_rows,
+    count_units,
+    distribution_figure,
+    layer_figure,
+    map_figures,
+    penalty_figure,
+    score_table,
+    shown_regions,
+    simulated_mark,
+    told_scores,
 )
+from tasks.encoding_run import EncodingRun, load_encoding
+from tasks.encoding_scores import ALPHA_FDR, WHOLE
+from tasks.report_parts import NamedFigure, axes_grid, figure_of, save_figures
 
-_MOST_REGIONS = 9
-_LEAST_UNITS = 5
 _QUESTION = """\
 How well do features of pictures predict the responses of each unit to pictures that \
 the model has never seen? Each layer is one linear model of each unit. Weights, \
@@ -74,11 +64,11 @@ def write_encoding_report(folder: str | Path) -> Path:
     run = load_encoding(folder)
     check_writable_folder(run.folder)
     best = best_rows(run)
-    curves = _curve_figure(run)
-    spread = _distribution_figure(best)
+    curves = layer_figure(run)
+    spread = distribution_figure(best)
     bars = [_best_figure(run, model) for model in run.layers["model"].unique()]
-    penalties = _penalty_figure(best)
-    maps = _map_figures(run)
+    penalties = penalty_figure(best)
+    maps = map_figures(run)
     spaces = [] if run.spaces is None else [_space_figure(run)]
     fields = _field_figures(run)
     figures = [curves, spread, *bars, penalties, *maps, *spaces, *fields]
@@ -91,7 +81,7 @@ def write_encoding_report(folder: str | Path) -> Path:
             "Scores of regions",
             "The layer of each model and region is the one that cross-validation "
             "within the training pictures chose.",
-            tables=[_score_table(run)],
+            tables=[score_table(run)],
         ),
         Section("Layers", figures=[curves[1], *(item for _, item in bars)]),
         Section("Units", figures=[spread[1], penalties[1]]),
@@ -128,7 +118,7 @@ def write_encoding_report(folder: str | Path) -> Path:
         title="Encoding models",
         summary=(
             f"{models} models, {run.layers['layer'].nunique()} layers, {subjects} "
-            f"subjects, {_n_units(run)} units; method "
+            f"subjects, {count_units(run)} units; method "
             f"{run.units['method'].iloc[0]}; seed {run.provenance.seed}."
         ),
         warnings=run.provenance.notes,
@@ -157,24 +147,7 @@ def finish_encoding(folder: str | Path) -> list[str]:
         If the folder holds no finished fit, or a damaged one.
     """
     report = write_encoding_report(folder)
-    run = load_encoding(folder)
-    names = model_labels(run.layers)
-    lines = [
-        "mean r over units, layer chosen within training pictures (95 % interval over "
-        "held-out pictures)"
-    ]
-    for _, row in _chosen_scores(run, "r_mean", HELD_OUT).iterrows():
-        if row["region"] != WHOLE:
-            continue
-        simulated = ", simulated" if row["simulated"] else ""
-        layer = f" {row['layer']}" if row["layer"] else ""
-        ceiling = row["ceiling_low"]
-        limit = "" if np.isnan(ceiling) else f"  ceiling {ceiling:.3f}"
-        lines.append(
-            f"  {row['subject']}{simulated}  {names[row['model']]}{layer}: "
-            f"{value_text(row, 3)}{limit}"
-        )
-    return [*lines, f"report {report}"]
+    return [*told_scores(load_encoding(folder)), f"report {report}"]
 
 
 def _best_figure(run: EncodingRun, model: str) -> NamedFigure:
@@ -183,7 +156,7 @@ def _best_figure(run: EncodingRun, model: str) -> NamedFigure:
         run.layers,
         model=model,
         regions=shown_regions(run),
-        title=f"{_mark(run)}{name}",
+        title=f"{simulated_mark(run)}{name}",
     )
     item = ReportFigure(
         figure_of(axes),
@@ -205,7 +178,7 @@ def _space_figure(run: EncodingRun) -> NamedFigure:
     long = pd.concat(parts, ignore_index=True)
     means = long.groupby(["region", "space"], sort=False)["r2_share"].mean()
     axes = plot_space_shares(
-        means.reset_index(), title=f"{_mark(run)}shares of feature spaces"
+        means.reset_index(), title=f"{simulated_mark(run)}shares of feature spaces"
     )
     item = ReportFigure(
         figure_of(axes),
@@ -234,7 +207,7 @@ def _field_figures(run: EncodingRun) -> list[NamedFigure]:
                     seen[seen[family] == region],
                     int((own[family] == region).sum()),
                 )
-            title = f"{_mark(run)}{region}, {len(inside)} of {n}"
+            title = f"{simulated_mark(run)}{region}, {len(inside)} of {n}"
             plot_receptive_fields(inside, title=title, ax=axes)
         which = "units above chance (FDR 5 %)" if tested else "all units"
         item = ReportFigure(
@@ -246,5 +219,3 @@ def _field_figures(run: EncodingRun) -> list[NamedFigure]:
         )
         found.append((f"receptive_fields_{file_name(model)}", item))
     return found
-
-

@@ -15,6 +15,8 @@ _REPORTS = {
     "free-viewing": ("tasks.free_viewing_report", "finish_free_viewing"),
     "object-search": ("tasks.object_search_report", "finish_object_search"),
     "encoding": ("tasks.encoding_report", "finish_encoding"),
+    "brain-encoder": ("tasks.brain_encoder_report", "finish_brain_encoder"),
+    "localiser": ("tasks.localiser_report", "finish_localiser"),
     "rsa": ("tasks.rsa_report", "finish_rsa"),
     "brain-ranking": ("tasks.brain_ranking_report", "finish_ranking"),
 }

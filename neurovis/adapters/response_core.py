@@ -51,7 +51,8 @@ class CoreConfig:
     n_fields : tuple of int
         Fields of each layer, >= 1; a layer has ``n_fields * n_orientations`` channels.
     n_orientations : int, default 8
-        Orientations of each filter, >= 1; 1 is a network that does not turn.
+        Orientations of each filter, >= 1; 1 is a plain network, an ordinary one with
+        filters="pixels".
     halve_after : tuple of int, default ()
         Layers, counted from 0 and ascending, after which maps are halved.
     has_batch_norm : bool, default True
@@ -63,7 +64,7 @@ class CoreConfig:
         How the orientations of a field are joined at the end; "none" keeps all.
     filters : {"steerable", "pixels"}
         What filters are made of: circular harmonics, or single pixels (for 1, 2 or 4
-        orientations); with 1 orientation "pixels" is an ordinary network.
+        orientations).
 
     Raises
     ------
@@ -87,31 +88,33 @@ class CoreConfig:
     filters: str = "steerable"
 
     def __post_init__(self) -> None:
-        for name in ("kernels", "n_fields", "halve_after"):
-            # What was read from JSON is a list, and equal to what was written.
-            object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
-        if not self.kernels:
+        # Kept as tuples of int: what was read from JSON equals what was written.
+        sides = _numbers("kernels", self.kernels, low=1)
+        object.__setattr__(self, "kernels", sides)
+        if not sides:
             raise ValueError("`kernels` must name at least one layer; got none.")
-        if len(self.n_fields) != len(self.kernels):
-            raise ValueError(
-                f"`n_fields` must have one number per layer, {len(self.kernels)} as "
-                f"`kernels` has; got {self.n_fields}."
-            )
-        for size in self.kernels:
+        for size in sides:
             check_kernel("kernels", size)
-        for number in self.n_fields:
-            check_whole("n_fields", number, low=1)
-        for layer in self.halve_after:
-            check_whole("halve_after", layer, low=0, high=self.n_layers - 1)
-        if list(self.halve_after) != sorted(set(self.halve_after)):
+        fields = _numbers("n_fields", self.n_fields, low=1)
+        object.__setattr__(self, "n_fields", fields)
+        if len(fields) != len(sides):
+            raise ValueError(
+                f"`n_fields` must have one number per layer, {len(sides)} as `kernels` "
+                f"has; got {fields}."
+            )
+        last = len(sides) - 1
+        halved = _numbers("halve_after", self.halve_after, low=0, high=last)
+        object.__setattr__(self, "halve_after", halved)
+        if list(halved) != sorted(set(halved)):
             raise ValueError(
                 "`halve_after` must name each layer once, in ascending order; got "
-                f"{self.halve_after}."
+                f"{halved}."
             )
+        number = check_filters(self.filters, self.n_orientations)
+        object.__setattr__(self, "n_orientations", number)
         check_option("nonlinearity", self.nonlinearity, NONLINEARITIES)
         pooling = self.orientation_pooling
         check_option("orientation_pooling", pooling, ORIENTATION_POOLING)
-        check_filters(self.filters, self.n_orientations)
 
     @property
     def n_layers(self) -> int:
@@ -162,12 +165,14 @@ class CoreConfig:
         return self.n_channels, side, side
 
 
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    raise TypeError(
-        f"`{name}` must be a tuple of whole numbers, such as (5, 3); got {value!r}."
-    )
+def _numbers(
+    name: str, value: Any, low: int, high: int | None = None
+) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"`{name}` must be a tuple of whole numbers, such as (5, 3); got {value!r}."
+        )
+    return tuple(check_whole(name, number, low=low, high=high) for number in value)
 
 
 def published_core() -> CoreConfig:
@@ -219,7 +224,8 @@ def small_core(
     n_fields : int, default 8
         Fields of each layer, >= 1.
     n_orientations : int, default 8
-        Orientations of each filter, >= 1.
+        Orientations of each filter, >= 1; with 1 it is an ordinary network, with
+        filters of single pixels.
     n_layers : int, default 4
         Number of layers, >= 2.
 
@@ -238,9 +244,11 @@ def small_core(
     >>> small_core().map_shape(112)
     (64, 28, 28)
     """
-    check_whole("n_layers", n_layers, low=2)
+    n_layers = check_whole("n_layers", n_layers, low=2)
     kernels = (5,) + (3,) * (n_layers - 1)
-    return CoreConfig(kernels, (n_fields,) * n_layers, n_orientations, (0, 1))
+    filters = "pixels" if n_orientations == 1 else "steerable"
+    fields = (n_fields,) * n_layers
+    return CoreConfig(kernels, fields, n_orientations, (0, 1), filters=filters)
 
 
 def to_input(
@@ -363,8 +371,9 @@ class ResponseCore(nn.Module):
     Notes
     -----
     Channel ``field * n_orientations + g`` has orientation g, counted counter-clockwise.
-    At the start the mean square of maps stays of the order of 1 through the layers, also
-    without batch norm. The filters are computed once per call, not per picture.
+    The filters are computed once per call, not per picture. Initial ones keep the mean
+    square of white noise and of uniform maps, so that networks without batch norm start
+    well too.
 
     References
     ----------

@@ -137,8 +137,9 @@ def steerable_basis(size: int, n_orientations: int) -> Tensor:
     >>> torch.allclose(basis[2], torch.rot90(basis[0], 1, (-2, -1)))
     True
     """
-    reach = check_kernel("size", size) // 2
-    check_filters("steerable", n_orientations)
+    size = check_kernel("size", size)
+    n_orientations = check_filters("steerable", n_orientations)
+    reach = size // 2
     steps = np.arange(-reach, reach + 1)
     x, y = steps[None, :], -steps[:, None]  # y points up
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
@@ -188,8 +189,8 @@ def pixel_basis(size: int, n_orientations: int) -> Tensor:
     >>> pixel_basis(3, 4)[:, 0].flatten(1).argmax(1).tolist()
     [0, 6, 8, 2]
     """
-    check_kernel("size", size)
-    check_filters("pixels", n_orientations)
+    size = check_kernel("size", size)
+    n_orientations = check_filters("pixels", n_orientations)
     pixels = torch.eye(size**2, dtype=torch.float64).reshape(-1, size, size)
     quarters = 4 // n_orientations
     turned = [
@@ -301,9 +302,10 @@ class RotationConv(nn.Module):
         key: str | int = "",
     ) -> None:
         super().__init__()
-        check_whole("in_fields", in_fields, low=1)
-        check_whole("out_fields", out_fields, low=1)
-        check_filters(filters, n_orientations)
+        in_fields = check_whole("in_fields", in_fields, low=1)
+        out_fields = check_whole("out_fields", out_fields, low=1)
+        n_orientations = check_filters(filters, n_orientations)
+        size = check_kernel("size", size)
         check_between("gain", gain, low=0)
         make = steerable_basis if filters == "steerable" else pixel_basis
         basis = make(size, n_orientations).float()

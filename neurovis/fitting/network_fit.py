@@ -193,6 +193,8 @@ def fit_network(
     settings = settings or published_settings()
     check_option("loss", loss, LOSSES)
     check_whole("batch_size", batch_size, low=1)
+    if identity is not None and not isinstance(identity, Mapping):
+        raise TypeError(f"`identity` must be a mapping; got {identity!r}.")
     _check_module(module, penalty)
     several = check_inputs(inputs)
     targets = check_targets(responses, int(several[0].shape[0]), parts)

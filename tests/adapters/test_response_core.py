@@ -200,6 +200,14 @@ def test_with_one_orientation_it_is_an_ordinary_network_that_learns_alike():
         torch.testing.assert_close(ours.running_var, theirs.running_var)
 
 
+def test_a_small_core_of_one_orientation_is_an_ordinary_network():
+    core = ResponseCore(small_core(6, 1))
+    n_weights = 6 * 3 * 25 + 3 * 6 * 6 * 9 + 4 * 2 * 6
+    assert sum(p.numel() for p in core.parameters()) == n_weights
+    assert small_core(6, 1).filters == "pixels"
+    assert small_core(6, 4).filters == "steerable"
+
+
 def test_halving_matches_a_loop_over_blocks():
     maps = draw(2, 3, 8, 6).numpy().astype(np.float64)
     expected = np.zeros((2, 3, 4, 3))
@@ -244,7 +252,7 @@ def test_maps_neither_vanish_nor_explode_at_the_start_without_norm(
             maps = convolution(maps)
             square = maps[..., 5:-5, 5:-5].square().mean().item()
             maps = getattr(functional, nonlinearity)(maps)
-        assert 0.25 < square < 5
+        assert 0.2 < square < 8
 
 
 # -------------------------------------------------------- sizes, seeds, learning
@@ -306,6 +314,9 @@ def test_what_is_saved_is_all_that_was_learnt():
 def test_an_architecture_comes_back_from_json():
     config = replace(small_core(4, 12, n_layers=3), nonlinearity="elu")
     assert CoreConfig(**json.loads(json.dumps(asdict(config)))) == config
+    assert CoreConfig([5.0, 3], [2, 2.0], 8.0) == CoreConfig((5, 3), (2, 2), 8)
+    core = ResponseCore(CoreConfig([5.0], [2.0], 8.0))
+    assert core(torch.ones(1, 3, 4, 4)).shape == (1, 16, 4, 4)
 
 
 def oriented_energy(grey, n_units=8, frequency=0.18, sigma=2.0):
@@ -416,7 +427,9 @@ def test_padding_is_mid_grey():
         ({"kernels": ()}, ValueError, "`kernels` must name at least one layer"),
         ({"kernels": 5}, TypeError, "`kernels` must be a tuple.*got 5"),
         ({"kernels": (5, 4)}, ValueError, "`kernels` must be odd.*Use 3 or 5"),
-        ({"kernels": (5, 0)}, ValueError, r"`kernels` must be within \[1, 15\]"),
+        ({"kernels": (5, 17)}, ValueError, r"`kernels` must be within \[1, 15\]"),
+        ({"kernels": (5, 2.5)}, ValueError, "`kernels` must be a whole number"),
+        ({"kernels": (5, 0)}, ValueError, "`kernels` must be within"),
         ({"n_fields": (4,)}, ValueError, "one number per layer, 2 .*got .4,"),
         ({"n_fields": (4, 0)}, ValueError, "`n_fields` must be within"),
         ({"n_fields": 4}, TypeError, "`n_fields` must be a tuple"),

@@ -86,6 +86,11 @@ def test_what_lies_outside_the_picture_does_not_count():
     assert table["mass"][0] == pytest.approx(table["mass"][1])
     assert table["mass"][2] == table["area"][2] == 0
     assert np.isnan(table["ratio"][2])
+    # Nor does the padding.
+    boxes = [[40, 30, 99, 99], [40, 30, 60, 50]]
+    table = mass_in_boxes(maps[[0, 0]], boxes, (50, 60), pad=(10, 12))
+    assert table["mass"][0] == pytest.approx(table["mass"][1])
+    assert table["area"][0] == pytest.approx(400 / (60 * 72))
 
 
 def test_images_without_objects_and_maps_with_nan_are_undefined():

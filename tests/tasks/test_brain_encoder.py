@@ -1,0 +1,423 @@
+"""Trained encoders from maps to tables: what is found, and what must not leak."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tasks.encoder_training
+from data_loaders.simulated_routing import simulate_routing
+from data_loaders.simulated_scenes import SceneStyle
+from neurovis.adapters.brain_encoder import BrainEncoderConfig
+from neurovis.core.files import read_json, read_table
+from neurovis.core.types import SCORE_COLUMNS
+from tasks.brain_encoder import fit_brain_encoder
+from tasks.brain_sources import BrainData
+from tasks.encoder_attention import attention_file, load_attention
+from tasks.encoder_model import load_encoder
+from tasks.encoder_networks import EncoderOptions
+from tasks.encoding_run import load_encoding, model_folder
+
+CALL = {"n_permutations": 30, "n_bootstrap": 30, "device": "cpu"}
+SMALL = BrainEncoderConfig(n_heads=4, feedforward=32, dropout=0.0)
+OPTIONS = EncoderOptions("transformer", SMALL)
+QUICK = {"max_epochs": 2}
+LEARN = {"max_epochs": 25, "learning_rate": 3e-3, "clip_norm": 1.0}
+FEATURES = ["given:maps"]
+
+
+def routed(n_images=400, **options):
+    small = {"grid": (6, 6), "n_channels": 16, "units_per_region": 6}
+    style = SceneStyle(object_cells=(2, 2))
+    return simulate_routing(n_images, n_categories=3, style=style, **small, **options)
+
+
+def brain_data(brain, number=0, **changes):
+    subject = brain.subjects[number]
+    maps = brain.maps[subject.rows]
+    return BrainData(
+        replace(subject.responses, **changes),
+        features={"maps": maps.reshape(len(maps), -1)},
+        map_shapes={"maps": maps.shape[1:]},
+    )
+
+
+def fit(data, out, **changes):
+    data = data if isinstance(data, list | str) else [data]
+    call = {"options": OPTIONS, "settings": QUICK, **CALL, **changes}
+    features = call.pop("features", FEATURES)
+    return fit_brain_encoder(data, features, out, **call)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """Three models of units that follow objects; not to be changed."""
+    out = tmp_path_factory.mktemp("content") / "run"
+    brain = routed()
+    readouts = ("transformer", "masks", "ridge")
+    fit(brain_data(brain), out, readouts=readouts, settings=LEARN)
+    return out, brain
+
+
+def mean_r(run):
+    table = run.scores
+    rows = (table["metric"] == "r_mean") & (table["region"] == "all units")
+    return table[rows & (table["condition"] == "held-out pictures")].set_index("model")
+
+
+# ------------------------------------------------------------------ what is found
+
+
+def test_attention_finds_what_no_fixed_weighting_of_places_can(content):
+    out, _ = content
+    found = mean_r(load_encoding(out))["value"]
+    assert found["transformer"] > found["ridge"] + 0.15
+    assert found["transformer"] > found["masks"] + 0.15
+
+
+def test_the_difference_is_told_with_its_limits(content):
+    out, _ = content
+    table = read_table(out / "comparisons.parquet")
+    row = table[
+        (table["region"] == "all units")
+        & (table["model_a"] == "transformer")
+        & (table["model_b"] == "ridge")
+    ].iloc[0]
+    run = load_encoding(out)
+    r = run.units.groupby("model")["r"].mean()
+    assert row["difference"] == pytest.approx(r["transformer"] - r["ridge"], abs=1e-6)
+    assert 0 < row["low"] < row["difference"] < row["high"]
+    assert row["p_fdr"] < 0.001
+
+
+def test_attention_lies_on_the_object_of_the_region(content):
+    out, _ = content
+    table = read_table(out / "attention.parquet")
+    mine = table[table["model"] == "transformer"]
+    assert len(mine) == 6  # three regions, two hemispheres
+    assert (mine["ratio"] > 1.5).all()
+    assert (mine["mass"] > mine["mass_other"] + 0.05).all()
+    assert (mine["p_value"] < 0.05).all()
+    fixed = table[table["model"] == "masks"]
+    # The same map for every picture.
+    np.testing.assert_allclose(fixed["routing_bits"], 0, atol=1e-6)
+
+
+def test_kept_encoders_predict_what_stands_in_the_tables(content):
+    out, brain = content
+    run = load_encoding(out)
+    rows = run.rows("subj01")["row"].to_numpy()
+    for model in ("transformer", "masks"):
+        encoder = load_encoder(model_folder(out, "subj01", model, ""))
+        predicted = encoder.predict(brain.maps[rows])
+        told = run.predictions("subj01", model, "")
+        np.testing.assert_allclose(predicted, told, atol=1e-5)
+        attention = load_attention(attention_file(out, "subj01", model, ""))
+        assert attention.names == encoder.query_names
+        found = encoder.attention(brain.maps[rows[:3]])
+        np.testing.assert_allclose(attention.examples[:3], found, atol=1e-5)
+        np.testing.assert_allclose(found.sum((2, 3)), 1, atol=1e-5)
+
+
+def test_tables_have_the_form_of_encoding_models(content):
+    out, _ = content
+    run = load_encoding(out)
+    assert list(run.scores.columns[: len(SCORE_COLUMNS)]) == list(SCORE_COLUMNS)
+    assert set(run.scores["task"]) == {"brain-encoder"}
+    assert run.units["simulated"].all()
+    assert read_json(out / "run.json")["task"] == "brain-encoder"
+    trained = run.units[run.units["model"] == "transformer"]
+    assert trained["cv_score"].notna().all()
+
+
+def test_the_same_call_ends_with_the_same_bytes(content, tmp_path):
+    out, brain = content
+    fit(
+        brain_data(brain),
+        tmp_path / "again",
+        readouts=("transformer", "masks", "ridge"),
+        settings=LEARN,
+    )
+    for name in ("units", "regions", "scores", "comparisons", "attention"):
+        one, two = (
+            (f / f"{name}.parquet").read_bytes() for f in (out, tmp_path / "again")
+        )
+        assert one == two, name
+
+
+# ------------------------------------------------------------- what must not leak
+
+
+def test_responses_to_test_pictures_change_no_prediction(tmp_path):
+    brain = routed(60)
+    data = brain_data(brain)
+    held = np.arange(60) % 5 == 4
+    betas = np.array(data.responses.betas)
+    betas[held] = np.random.default_rng(1).standard_normal(betas[held].shape)
+    other = replace(data, responses=replace(data.responses, betas=betas))
+    readouts = ("transformer", "factorised", "ridge")
+    runs = []
+    for name, one in {"a": data, "b": other}.items():
+        fit(one, tmp_path / name, readouts=readouts)
+        runs.append(load_encoding(tmp_path / name))
+    for readout in readouts:
+        one, two = (run.predictions("subj01", readout, "") for run in runs)
+        np.testing.assert_array_equal(one, two)
+
+
+def test_maps_of_test_pictures_change_no_weight(tmp_path):
+    brain = routed(60)
+    data = brain_data(brain)
+    maps = data.features["maps"].copy()
+    maps[4::5] *= 100
+    other = replace(data, features={"maps": maps})
+    for name, one in {"a": data, "b": other}.items():
+        fit(one, tmp_path / name, readouts=("transformer",))
+    one, two = (
+        load_encoder(model_folder(tmp_path / f, "subj01", "transformer", ""))
+        for f in "ab"
+    )
+    np.testing.assert_array_equal(one.channel_scale, two.channel_scale)
+    for name, value in one.networks[0].state_dict().items():
+        assert (value == two.networks[0].state_dict()[name]).all(), name
+
+
+# ----------------------------------------------------------------- kinds of models
+
+
+@pytest.mark.parametrize(
+    "readout", ["masks", "factorised", "gaussian", "semantic-spatial", "linear"]
+)
+def test_every_readout_is_trained_kept_and_read_again(tmp_path, readout):
+    brain = routed(60)
+    fit(brain_data(brain), tmp_path, readouts=(readout,))
+    encoder = load_encoder(model_folder(tmp_path, "subj01", readout, ""))
+    run = load_encoding(tmp_path)
+    rows = run.rows("subj01")["row"].to_numpy()
+    second = brain.maps[rows] if readout == "semantic-spatial" else None
+    predicted = encoder.predict(brain.maps[rows], second)
+    told = run.predictions("subj01", readout, "")
+    np.testing.assert_allclose(predicted, told, atol=1e-5)
+    assert encoder.training["n_epochs"] == [2]
+
+
+def test_a_core_is_trained_with_its_readout(tmp_path):
+    brain = routed(40)
+    data = brain_data(brain)
+    features = ["control:pixels:pixels:grid16"]
+    fit(data, tmp_path, features=features, readouts=("gaussian", "ridge"))
+    run = load_encoding(tmp_path)
+    assert list(run.layers["model"].unique()) == ["gaussian with a small core", "ridge"]
+    layer = "pixels:grid16"
+    home = model_folder(tmp_path, "subj01", "gaussian with a small core", layer)
+    encoder = load_encoder(home)
+    assert encoder.with_core
+    assert encoder.in_shape == (3, 16, 16)
+
+
+def test_a_core_refuses_pictures_that_it_cannot_halve(tmp_path):
+    data = brain_data(routed(40))
+    with pytest.raises(ValueError, match="sides are multiples of 4 px"):
+        fit(
+            data,
+            tmp_path,
+            features=["control:pixels:pixels:grid15"],
+            readouts=("gaussian",),
+        )
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_layers_are_averaged_unit_by_unit(tmp_path):
+    brain = routed(60)
+    data = brain_data(brain)
+    noise = np.random.default_rng(0).standard_normal(data.features["maps"].shape)
+    two = replace(
+        data,
+        features={**data.features, "noise": noise.astype(np.float32)},
+        map_shapes={"maps": (16, 6, 6), "noise": (16, 6, 6)},
+    )
+    # Layers of one network; here they come from two requests with a name each.
+    fit(two, tmp_path, features=["given:maps", "given:noise"], readouts=("factorised",))
+    models = set(load_encoding(tmp_path).units["model"])
+    assert models == {"factorised of maps", "factorised of noise"}
+    fit(
+        data,
+        tmp_path / "layers",
+        features=["control:colour:lab:grid4,lab:grid2"],
+        readouts=("factorised",),
+        temperature=5.0,
+    )
+    run = load_encoding(tmp_path / "layers")
+    models = list(run.layers["model"].unique())
+    assert models == ["factorised", "factorised ensemble"]
+    joined = run.predictions("subj01", "factorised ensemble", "all layers")
+    a, b = (
+        run.predictions("subj01", "factorised", layer)
+        for layer in ("lab:grid4", "lab:grid2")
+    )
+    low, high = np.minimum(a, b) - 1e-5, np.maximum(a, b) + 1e-5
+    assert ((joined >= low) & (joined <= high)).all()
+    assert not np.allclose(joined, a)
+
+
+def test_runs_are_averaged(tmp_path):
+    brain = routed(60)
+    options = replace(OPTIONS, n_runs=2)
+    fit(brain_data(brain), tmp_path, options=options, readouts=("transformer",))
+    encoder = load_encoder(model_folder(tmp_path, "subj01", "transformer", ""))
+    assert len(encoder.networks) == 2
+    assert set(encoder.curves["run"]) == {0, 1}
+    rows = load_encoding(tmp_path).rows("subj01")["row"].to_numpy()
+    alone = [
+        replace(encoder, networks=(network,)).predict(brain.maps[rows])
+        for network in encoder.networks
+    ]
+    assert not np.allclose(*alone)
+    told = load_encoding(tmp_path).predictions("subj01", "transformer", "")
+    np.testing.assert_allclose(np.mean(alone, axis=0), told, atol=1e-5)
+
+
+def test_subjects_are_trained_together_with_units_of_their_own(tmp_path):
+    brain = routed(80, n_subjects=2, shared=0.5)
+    data = [brain_data(brain, i) for i in range(2)]
+    readouts = ("transformer",)
+    fit(data, tmp_path, readouts=readouts, together=True, settings={"max_epochs": 6})
+    encoders = [
+        load_encoder(model_folder(tmp_path, s, "transformer", ""))
+        for s in ("subj01", "subj02")
+    ]
+    # One network, of which each subject has its own units.
+    one, two = (e.networks[0].state_dict() for e in encoders)
+    assert all((one[k] == two[k]).all() for k in one)
+    assert set(encoders[0].columns) & set(encoders[1].columns) == set()
+    assert encoders[0].training["together_with"] == ["subj02"]
+    run = load_encoding(tmp_path)
+    for number, subject in enumerate(("subj01", "subj02")):
+        rows = run.rows(subject)["row"].to_numpy()
+        shown = brain.maps[brain.subjects[number].rows[rows]]
+        told = run.predictions(subject, "transformer", "")
+        np.testing.assert_allclose(encoders[number].predict(shown), told, atol=1e-5)
+
+
+def test_folds_are_predicted_by_encoders_that_did_not_see_them(tmp_path):
+    brain = routed(60)
+    fit(brain_data(brain), tmp_path, readouts=("factorised",), test="folds-2")
+    run = load_encoding(tmp_path)
+    told = run.predictions("subj01", "factorised", "")
+    assert told.shape == (60, 18)
+    assert np.isfinite(told).all()
+    encoder = load_encoder(model_folder(tmp_path, "subj01", "factorised", ""))
+    assert encoder.training["n_train"] == 60
+    assert any("did not see what they predict" in note for note in encoder.notes)
+
+
+def test_units_that_do_not_vary_are_nan(tmp_path):
+    brain = routed(60)
+    data = brain_data(brain)
+    betas = np.array(data.responses.betas)
+    betas[:, 2] = 1
+    data = replace(data, responses=replace(data.responses, betas=betas))
+    fit(data, tmp_path, readouts=("transformer", "ridge"))
+    told = load_encoding(tmp_path).predictions("subj01", "transformer", "")
+    assert np.isnan(told[:, 2]).all()
+    assert np.isfinite(np.delete(told, 2, axis=1)).all()
+
+
+# ------------------------------------------------------------------ interruptions
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_tables(
+    tmp_path, monkeypatch
+):
+    brain = routed(60)
+    call = {"readouts": ("transformer", "factorised", "ridge")}
+    fit(brain_data(brain), tmp_path / "whole", **call)
+    real = tasks.encoder_training.fit_network
+    count = []
+
+    def failing(*args, **options):
+        count.append(0)
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(tasks.encoder_training, "fit_network", failing)
+    with pytest.raises(KeyboardInterrupt):
+        fit(brain_data(brain), tmp_path / "cut", **call)
+    monkeypatch.setattr(tasks.encoder_training, "fit_network", real)
+    fit(brain_data(brain), tmp_path / "cut", **call)
+    for name in ("units", "scores", "comparisons", "attention"):
+        one, two = (
+            (tmp_path / f / f"{name}.parquet").read_bytes() for f in ("whole", "cut")
+        )
+        assert one == two, name
+
+
+def test_a_finished_run_trains_nothing_again(tmp_path, monkeypatch):
+    brain = routed(60)
+    fit(brain_data(brain), tmp_path, readouts=("factorised",))
+    monkeypatch.setattr(tasks.encoder_training, "fit_network", None)
+    fit(brain_data(brain), tmp_path, readouts=("factorised",))
+
+
+def test_a_damaged_encoder_is_trained_again(tmp_path):
+    brain = routed(60)
+    fit(brain_data(brain), tmp_path, readouts=("factorised",))
+    home = model_folder(tmp_path, "subj01", "factorised", "")
+    weights = home / "encoder.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-8])
+    fit(brain_data(brain), tmp_path, readouts=("factorised",))
+    assert weights.read_bytes() == good
+
+
+# --------------------------------------------------------------------- wrong input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"readouts": ()}, "`readouts` is empty"),
+        ({"readouts": ("transformers",)}, "Did you mean 'transformer'"),
+        ({"readouts": ("ridge", "ridge")}, "names 'ridge' twice"),
+        ({"readouts": ("vector",)}, "No layer of `features` fits"),
+        ({"settings": {"epochs": 3}}, "settings"),
+        ({"together": True}, "trains one encoder for several subjects"),
+        ({"cv": 1}, "cv"),
+        ({"device": "gpu"}, "device"),
+        ({"context": "given:nothing"}, "nothing"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(
+    tmp_path, changes, message
+):
+    with pytest.raises((ValueError, KeyError), match=message):
+        fit(brain_data(routed(40)), tmp_path / "run", **changes)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_another_call_in_the_same_folder_is_refused(tmp_path):
+    data = brain_data(routed(40))
+    fit(data, tmp_path, readouts=("factorised",))
+    with pytest.raises(ValueError, match="holds a run with"):
+        fit(data, tmp_path, readouts=("factorised",), seed=1)
+
+
+def test_unknown_regions_of_queries_are_refused(tmp_path):
+    options = replace(OPTIONS, query_regions=("V9",))
+    with pytest.raises((ValueError, KeyError), match="V9"):
+        fit(brain_data(routed(40)), tmp_path, options=options)
+
+
+def test_no_pictures_but_two_subjects_of_one_name_are_told_apart(tmp_path):
+    data = brain_data(routed(40))
+    with pytest.raises(ValueError, match=r"twice|several recordings"):
+        fit([data, data], tmp_path)
+
+
+def test_comparisons_need_two_models(tmp_path):
+    fit(brain_data(routed(40)), tmp_path, readouts=("ridge",))
+    table = read_table(tmp_path / "comparisons.parquet")
+    assert isinstance(table, pd.DataFrame)
+    assert len(table) == 0
