@@ -95,7 +95,7 @@ def plot_region_bars(
         colour = PALETTE[k % len(PALETTE)]
         own = scores[scores["model"] == model]
         is_open = bool(own["untrained"].any())
-        look = {
+        look: dict[str, Any] = {
             "facecolor": "white" if is_open else colour,
             "edgecolor": colour if is_open else "white",
             "hatch": _HATCHES[k // len(PALETTE) % len(_HATCHES)],
@@ -170,7 +170,7 @@ def _draw_bounds(
     ceiling = rows["ceiling_low"].mean()
     if np.isfinite(ceiling):
         entries["noise ceiling"] = ax.hlines(
-            ceiling, left, right, color=HUMAN_COLOUR, lw=1.4, linestyles=[_BROKEN]
+            ceiling, left, right, color=HUMAN_COLOUR, lw=1.4, linestyles=_BROKEN
         )
 
 
@@ -243,8 +243,8 @@ def plot_attention_panels(
     down += 0.3 if title else 0
     figure = Figure((across, down), layout="constrained")
     if title:
-        text = figure.suptitle(title, x=0.01, ha="left", fontsize=TEXT_PT + 1.5)
-        text.set_parse_math(False)
+        heading = figure.suptitle(title, x=0.01, ha="left", fontsize=TEXT_PT + 1.5)
+        heading.set_parse_math(False)
     grid = np.atleast_1d(figure.subplots(n_rows, columns)).ravel()
     for ax, map_, text in zip(grid, shares, titles, strict=False):
         plot_attention_map(map_, largest=largest, bar=False, ax=ax)

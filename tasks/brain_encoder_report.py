@@ -1,24 +1,22 @@
 """The report of trained encoders: models compared, what was chosen, where they look."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.plot_style import number_text
-from analysis.plots_attention import plot_attention_regions, plot_box_guidance
-from analysis.plots_encoder import plot_attention_panels, plot_region_bars
+from analysis.plots_encoder import plot_region_bars
 from analysis.plots_encoding import model_labels
 from analysis.plots_ranking import plot_difference_matrix
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.files import check_writable_folder, read_table
-from tasks.brain_encoder import ATTENTION_FILE, COMPARISONS_FILE
-from tasks.encoder_attention import attention_file, load_attention
+from tasks.brain_encoder import COMPARISONS_FILE
+from tasks.encoder_attention_report import attention_section
 from tasks.encoder_model import ENCODER_FILE, load_encoder
 from tasks.encoding_layers import file_name
 from tasks.encoding_report_parts import (
     best_rows,
+    chosen_layers,
     chosen_scores,
     count_units,
     distribution_figure,
@@ -33,12 +31,8 @@ from tasks.encoding_report_parts import (
 )
 from tasks.encoding_run import EncodingRun, load_encoding, model_folder
 from tasks.encoding_scores import HELD_OUT, PERMUTED, WHOLE
-from tasks.report_parts import NamedFigure, figure_of, save_figures
+from tasks.report_parts import NamedFigure, figure_of, p_text, save_figures
 
-_MOST_QUERIES = 50
-_SHOWN_QUERIES, _SHOWN_PICTURES = 6, 4
-# Of the information that there could be; below, all pictures are looked at alike.
-_ROUTED = 1e-4
 _QUESTION = """\
 Which way of reading feature maps predicts the responses of units best? All models get \
 the same features of the same pictures, and are judged by pictures that none of them \
@@ -74,22 +68,6 @@ _READOUTS = {
     "vector": "A linear map of one vector per picture.",
     "ridge": "A linear map of all places and channels, by ridge regression.",
 }
-_ATTENTION_TEXT = """\
-Shares of attention over places of the map, in the last layer, averaged over heads \
-and runs, for held-out pictures; 1 is even attention. x (to the right) and y (upwards) \
-of the centre and the spread are told in widths of the picture that the network sees, \
-from its centre. Routing is the share of the entropy of the attended place that the \
-picture explains: 0 where all pictures are looked at alike, 1 where the picture decides.
-
-Attention is no proof of what an encoder uses. It weighs places of a feature map whose \
-values already hold much of their surroundings, and what was found there is \
-transformed once more before units are predicted from it: a place with much attention \
-can be without effect, and one with little can decide."""
-_BOXES_TEXT = """
-
-These data are simulated, so that it is known which object a region responds to: "on \
-the object" is attention inside its box over what even attention would have there, and \
-p compares it with the maps of other pictures laid over the same boxes."""
 
 
 def write_brain_encoder_report(folder: str | Path) -> Path:
@@ -122,8 +100,9 @@ def write_brain_encoder_report(folder: str | Path) -> Path:
     if len(linear):
         units.append(penalty_figure(linear))
     differences, matrices = _differences(run)
-    attention, looks = _attention(run)
+    attention = attention_section(run)
     maps = map_figures(run)
+    looks = [] if attention is None else attention[1]
     save_figures(run.folder, [*bars, *matrices, *layers, *units, *looks, *maps])
     sections = [
         Section("The question", _question(run), tables=[_readout_table(run)]),
@@ -143,13 +122,8 @@ def write_brain_encoder_report(folder: str | Path) -> Path:
     if layers:
         sections.append(Section("Layers", figures=_items(layers)))
     sections += [Section("Units", figures=_items(units)), _training(run)]
-    if attention:
-        text = _ATTENTION_TEXT
-        if any("On the object" in told.table for told in attention):
-            text += _BOXES_TEXT
-        sections.append(
-            Section("Attention", text, figures=_items(looks), tables=attention)
-        )
+    if attention is not None:
+        sections.append(attention[0])
     if maps:
         text = (
             "r of held-out pictures on the brain, at the layer chosen over all units. "
@@ -294,10 +268,10 @@ def _differences(run: EncodingRun) -> tuple[list[ReportTable], list[NamedFigure]
                 "Units": row["n_units"],
                 "Model": labels[other],
                 "Difference of r": "{} [{}, {}]".format(*ends),
-                "p (FDR)": _p_text(float(row["p_fdr"])),
+                "p (FDR)": p_text(float(row["p_fdr"])),
             }
         )
-    table = pd.DataFrame(sorted(rows, key=lambda row: row["order"]))
+    table = pd.DataFrame(rows).sort_values("order", kind="stable")
     told = ReportTable(
         table.drop(columns="order"),
         caption=f"{simulated_mark(run)}mean r over units, minus that of "
@@ -325,25 +299,13 @@ def _differences(run: EncodingRun) -> tuple[list[ReportTable], list[NamedFigure]
     return [told], figures
 
 
-def _p_text(p: float) -> str:
-    if np.isnan(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else number_text(p, 3)
-
-
 # ------------------------------------------------------------------------ training
-
-
-def _chosen_models(run: EncodingRun) -> list[Any]:
-    """Return the layer of each subject and model chosen over all units."""
-    chosen = run.layers[run.layers["chosen"] & (run.layers["region"] == WHOLE)]
-    return row_list(chosen)
 
 
 def _training(run: EncodingRun) -> Section:
     labels = model_labels(run.layers)
     rows = []
-    for row in _chosen_models(run):
+    for row in chosen_layers(run):
         home = model_folder(run.folder, row["subject"], row["model"], row["layer"])
         if not (home / ENCODER_FILE).is_file():
             continue
@@ -382,133 +344,3 @@ def _training(run: EncodingRun) -> Section:
     return Section(
         "Training", text, tables=[ReportTable(pd.DataFrame(rows), caption=caption)]
     )
-
-
-# ----------------------------------------------------------------------- attention
-
-
-def _attention(run: EncodingRun) -> tuple[list[ReportTable], list[NamedFigure]]:
-    """Return tables and figures of where queries look."""
-    path = run.folder / ATTENTION_FILE
-    if not path.is_file():
-        return [], []
-    every = read_table(path)
-    labels = model_labels(run.layers)
-    tables, figures = [], []
-    for row in _chosen_models(run):
-        keys = {name: row[name] for name in ("data", "subject", "model", "layer")}
-        own = every[np.all([every[k] == v for k, v in keys.items()], axis=0)]
-        if own.empty:
-            continue
-        words = f"{row['subject']}: {labels[row['model']]} {row['layer']}".strip()
-        title = f"{simulated_mark(run)}{words}"
-        shown = own.iloc[:_MOST_QUERIES]
-        tables.append(_attention_table(shown, len(own), title))
-        stem = f"{file_name(row['subject'])}_{file_name(row['model'])}"
-        figures += _attention_figures(run, row, shown, title, stem)
-    return tables, figures
-
-
-def _attention_table(shown: pd.DataFrame, n: int, title: str) -> ReportTable:
-    columns = {
-        "query": "Query",
-        "x": "x",
-        "y": "y",
-        "spread": "Spread of the mean map",
-        "spread_per_image": "Spread in a picture",
-        "routing_index": "Routing",
-    }
-    formats = dict.fromkeys(list(columns)[1:], ".3f")
-    if "ratio" in shown:
-        columns |= {"ratio": "On the object", "p_value": "p"}
-        formats["ratio"] = ".2f"
-    table = shown[list(columns)].copy()
-    numbers = list(formats)
-    table[numbers] = table[numbers].round(6) + 0.0  # no -0.000
-    if "p_value" in table:
-        table["p_value"] = [_p_text(float(p)) for p in table["p_value"]]
-    some = f"; the first {len(shown)} of {n} queries" if len(shown) < n else ""
-    return ReportTable(
-        table.rename(columns=columns),
-        caption=f"{title}{some}. All measures are in {ATTENTION_FILE}.",
-        formats={columns[name]: text for name, text in formats.items()},
-    )
-
-
-def _attention_figures(
-    run: EncodingRun, row: Any, shown: pd.DataFrame, title: str, stem: str
-) -> list[NamedFigure]:
-    maps = load_attention(
-        attention_file(run.folder, row["subject"], row["model"], row["layer"])
-    )
-    n = len(shown)
-    some = f"; the first {n} of {len(maps.names)}" if n < len(maps.names) else ""
-    means = plot_attention_panels(maps.mean[:n], maps.names[:n], title=title)
-    figures: list[NamedFigure] = [
-        (
-            f"attention_{stem}",
-            ReportFigure(
-                means,
-                alt=f"Mean attention of each query, {title}",
-                caption=f"{title}: mean over held-out pictures, one panel per "
-                f"query{some}.",
-                wide=True,
-                image_format="png",
-            ),
-        )
-    ]
-    if (shown["routing_index"] > _ROUTED).any():
-        figures.append(_example_figure(run, row, maps, title, stem))
-    axes = plot_attention_regions(shown, title=title)
-    _zoom(axes, shown)
-    item = ReportFigure(
-        figure_of(axes),
-        alt=f"Entropy of attention of each query, {title}",
-        caption=f"{title}: how widely queries look in single pictures, and what their "
-        "mean map hides; the gap is what the picture decides.",
-    )
-    figures.append((f"attention_entropy_{stem}", item))
-    if "mass" in shown and shown["mass"].notna().any():
-        axes = plot_box_guidance(shown, title=title)
-        item = ReportFigure(
-            figure_of(axes),
-            alt=f"Attention on the objects that regions respond to, {title}",
-            caption=f"{title}: attention inside the box of the object that the region "
-            "responds to, and inside the same box by the maps of other pictures.",
-        )
-        figures.append((f"attention_objects_{stem}", item))
-    return figures
-
-
-def _zoom(axes: Any, shown: pd.DataFrame) -> None:
-    # Entropies lie close to that of even attention; lengths of bars stay true.
-    low = float(shown["entropy_bits_per_image"].min())
-    high = float(shown["max_entropy_bits"].max())
-    if np.isfinite(low):
-        room = max(high - low, 0.1)
-        axes.set_xlim(max(0.0, low - 0.15 * room), high + 0.08 * room)
-
-
-def _example_figure(
-    run: EncodingRun, row: Any, maps: Any, title: str, stem: str
-) -> NamedFigure:
-    examples = maps.examples[:_SHOWN_PICTURES, :_SHOWN_QUERIES]
-    names = maps.names[:_SHOWN_QUERIES]
-    held = run.rows(row["subject"]).drop_duplicates("row").set_index("row")
-    pictures = [str(held.loc[r, "stimulus_id"]) for r in maps.rows[: len(examples)]]
-    figure = plot_attention_panels(
-        examples.reshape(-1, *examples.shape[2:]),
-        [*names, *[""] * (len(names) * (len(examples) - 1))],
-        columns=len(names),
-        row_names=pictures,
-        title=title,
-    )
-    item = ReportFigure(
-        figure,
-        alt=f"Attention in single pictures, {title}",
-        caption=f"{title}: the first {len(examples)} held-out pictures (rows) and "
-        f"{len(names)} queries (columns). Pictures themselves are not kept in the run.",
-        wide=True,
-        image_format="png",
-    )
-    return f"attention_pictures_{stem}", item

@@ -289,6 +289,7 @@ def save_encoder(folder: str | Path, encoder: FittedEncoder) -> None:
         f"run{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, network in enumerate(encoder.networks)
         for name, value in network.state_dict().items()
+        if name.rpartition(".")[2] != "parts"  # only the penalty needs them
     }
     for name in _ARRAYS:
         value = getattr(encoder, name)

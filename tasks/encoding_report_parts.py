@@ -55,6 +55,23 @@ def best_rows(run: EncodingRun) -> pd.DataFrame:
     return run.units.merge(chosen[keys], on=keys, how="inner")
 
 
+def chosen_layers(run: EncodingRun) -> list[Any]:
+    """Return the layer of each subject and model chosen over all units.
+
+    Parameters
+    ----------
+    run : EncodingRun
+        A finished fit.
+
+    Returns
+    -------
+    list of Series
+        Rows of the table of layers.
+    """
+    chosen = run.layers["chosen"] & (run.layers["region"] == WHOLE)
+    return row_list(run.layers[chosen])
+
+
 def count_units(run: EncodingRun) -> int:
     """Return the number of units of all subjects.
 
@@ -304,9 +321,8 @@ def map_figures(run: EncodingRun) -> list[NamedFigure]:
         One per subject and model with places in the brain. Maps of the cortex that can
         be turned are written beside their files.
     """
-    chosen = run.layers[run.layers["chosen"] & (run.layers["region"] == WHOLE)]
     found = []
-    for row in row_list(chosen):
+    for row in chosen_layers(run):
         home = run.folder / "maps" / file_name(row["subject"]) / file_name(row["model"])
         stem = f"{file_name(row['layer'])}_r"
         names = f"{file_name(row['subject'])}_{file_name(row['model'])}"

@@ -104,6 +104,27 @@ def value_text(row: Any, digits: int) -> str:
     return text if np.isnan(low) else f"{text} [{limits[0]}, {limits[1]}]"
 
 
+def p_text(p: float) -> str:
+    """Return a p value as text.
+
+    Parameters
+    ----------
+    p : float
+        0..1, or NaN.
+
+    Returns
+    -------
+    str
+        Three decimals, or "< 0.001"; a dash for NaN.
+
+    Examples
+    --------
+    >>> p_text(0.0123), p_text(1e-9)
+    ('0.012', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else number_text(p, 3)
+
+
 def score_table(
     run: Run,
     metrics: dict[str, tuple[str, int]],

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import tasks.encoder_training
+from analysis.attention_boxes import box_guidance
 from data_loaders.simulated_routing import simulate_routing
 from data_loaders.simulated_scenes import SceneStyle
 from neurovis.adapters.brain_encoder import BrainEncoderConfig
@@ -92,13 +93,25 @@ def test_the_difference_is_told_with_its_limits(content):
 
 
 def test_attention_lies_on_the_object_of_the_region(content):
-    out, _ = content
+    out, brain = content
     table = read_table(out / "attention.parquet")
     mine = table[table["model"] == "transformer"]
+    encoder = load_encoder(model_folder(out, "subj01", "transformer", ""))
+    assert tuple(mine["query"]) == encoder.query_names
     assert len(mine) == 6  # three regions, two hemispheres
-    assert (mine["ratio"] > 1.5).all()
-    assert (mine["mass"] > mine["mass_other"] + 0.05).all()
-    assert (mine["p_value"] < 0.05).all()
+    rows = load_encoding(out).rows("subj01")["row"].to_numpy()
+    attention = encoder.attention(brain.maps[rows])
+    for number, name in enumerate(encoder.query_names):
+        category = brain.scenes.categories.index(name.split()[1])
+        boxes = brain.boxes[rows, category]
+        size = brain.scenes.pictures[0].shape[:2]
+        rng = np.random.default_rng(0)
+        (found,) = box_guidance(
+            attention[:, [number]], boxes, size, n_permutations=99, rng=rng
+        ).to_dict("records")
+        assert found["ratio"] > 1.5, name
+        assert found["mass"] > found["mass_other"] + 0.05, name
+        assert found["p_value"] == 0.01, name
     fixed = table[table["model"] == "masks"]
     # The same map for every picture.
     np.testing.assert_allclose(fixed["routing_bits"], 0, atol=1e-6)

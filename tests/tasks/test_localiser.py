@@ -167,13 +167,13 @@ def test_preferences_of_a_simulated_brain_are_recovered_by_ridge(localised, like
     own = own[own["level"] == "domain"]
     same = own["region"] == own["category"]
     assert (own.loc[same, "auc"] == 1).all()
-    assert (own.loc[~same, "auc"] < 0.5).all()
+    assert (own.loc[~same, "auc"] <= 0.5).all()
     assert (own.loc[same, "share_preferred"] == 1).all()
     assert (own.loc[same, "ci_low"] > 1).all()
     assert (own.loc[~same, "d_prime"] < 0).all()
     scores = Score.load(localised).table
     strength = scores[scores["metric"] == "abs_d_prime_mean"]
-    assert (strength["value"] > 3 * strength["chance_high"]).all()
+    assert (strength["value"] > 2 * strength["chance_high"]).all()
     np.testing.assert_allclose(strength["p_value"], 1 / 51)
     halves = scores[scores["metric"] == "split_half_r"]
     assert (halves["value"] > 0.9).all()
@@ -182,9 +182,7 @@ def test_preferences_of_a_simulated_brain_are_recovered_by_ridge(localised, like
 def test_preferences_are_recovered_by_a_trained_encoder(
     encoder, pictures, tmp_path, likes
 ):
-    home = model_folder(encoder, "s1", "linear", "pixels:grid8")
-    if not home.is_dir():  # the name of a model tells its core
-        (home,) = [p.parent for p in encoder.rglob("encoder.json")]
+    home = model_folder(encoder, "s1", "linear with a small core", "pixels:grid8")
     run_localiser(home, pictures, tmp_path / "out", device="cpu", n_permutations=0)
     units = read_table(tmp_path / "out" / "units.parquet")
     rows = units[units["level"] == "domain"].drop_duplicates("unit_id")
@@ -237,7 +235,7 @@ def test_the_run_leaves_tables_maps_notes_and_a_report(localised, likes):
     assert not score.table["untrained"].any()
     notes = " ".join(score.provenance.notes)
     assert "nobody was measured with these pictures" in notes
-    assert "given" in notes and "was left out: The features" in notes
+    assert "s1 given:maps was left out: The features" in notes
     model = "control_pixels"
     maps = sorted((localised / "maps" / "s1" / model).glob("lh.*domain-face*"))
     assert len(maps) == 1
@@ -309,9 +307,7 @@ def test_contrasts_and_exclusions_are_those_asked_for(ridge, pictures, tmp_path)
 
 def test_levels_are_domains_and_categories_unless_they_are_the_same():
     kinds = ["adult", "child", "house", "house"]
-    table = pd.DataFrame(
-        {"category": kinds, "domain": ["face", "face"] + ["place"] * 2}
-    )
+    table = pd.DataFrame({"category": kinds, "domain": ["face"] * 2 + ["place"] * 2})
     found = make_levels(table)
     assert [(one.name, one.tested) for one in found] == [
         ("domain", ("face", "place")),
@@ -359,7 +355,8 @@ def test_chance_is_selectivity_of_permuted_labels(n_units):
         direct = category_selectivity(x, kinds[order], contrast=["a", "c"])
         np.testing.assert_allclose(row, abs(direct.d_prime).mean(axis=0), rtol=1e-8)
     nothing = permuted_strength(x[:, :0], kinds, ("a",), 2, rng)
-    assert nothing.shape == (3, 1) and np.isnan(nothing).all()
+    assert nothing.shape == (3, 1)
+    assert np.isnan(nothing).all()
 
 
 def test_places_of_units_are_read_from_the_maps_of_the_fit(ridge, tmp_path):
@@ -370,22 +367,20 @@ def test_places_of_units_are_read_from_the_maps_of_the_fit(ridge, tmp_path):
     assert find_space(tmp_path / "a" / "b" / "c" / "d") is None
     other = tmp_path / "run" / "maps" / "s" / "m"
     other.mkdir(parents=True)
-    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    affine = np.diag([1.5, 2.0, 2.0, 1.0])
     image = nib.Nifti1Image(np.zeros((3, 4, 5), np.float32), affine)
     nib.save(image, other / "l_r.nii.gz")
     model = tmp_path / "run" / "models" / "s" / "m" / "l"
     assert find_space(model) == VolumeSpace("volume", (3, 4, 5), affine)
     path = other / "l_r.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataCorruptError, match="l_r.nii.gz"):
+    with pytest.raises(DataCorruptError, match=r"l_r\.nii\.gz"):
         find_space(model)
 
 
 def test_calls_that_make_no_sense_leave_nothing(ridge, pictures, tmp_path):
     home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
-    given = model_folder(ridge, "s1", "given", "")
-    if not given.is_dir():
-        (given,) = [p for p in (ridge / "models" / "s1").glob("*maps*/*")]
+    given = model_folder(ridge, "s1", "maps", "")
     out = tmp_path / "out"
     for changes, message in (
         ({"contrast": "faces"}, "Did you mean 'face'"),
