@@ -240,7 +240,7 @@ def fit_brain_encoder(
             n_decoder_layers=decoder_layers,
         ),
         queries=queries.value,
-        query_regions=_names(query_regions),
+        query_regions=_names("query_regions", query_regions),
         core=core.value,
         scale=scale.value if scale else ("none" if published else "channels"),
         penalties=None if penalty is None else tuple(split_floats("penalty", penalty)),
@@ -260,7 +260,7 @@ def fit_brain_encoder(
         together=together,
         temperature=temperature,
         subjects=None if subject is None else split_subjects(subject),
-        regions=_names(roi),
+        regions=_names("roi", roi),
         min_ncsnr=min_ncsnr,
         test=test,
         cv=cv,
@@ -275,8 +275,13 @@ def fit_brain_encoder(
     finish(out)
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(split_names(text))
+def _names(name: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    found = tuple(split_names(text))
+    if not found:
+        raise ValueError(f"`{name}` is empty: name at least one, or leave it out.")
+    return found
 
 
 def _number_or_none(name: str, text: str, *, whole: bool = False) -> float | None:

@@ -13,6 +13,7 @@ from neurovis.core.files import check_writable_folder, read_table
 from tasks.brain_encoder import COMPARISONS_FILE
 from tasks.encoder_attention_report import attention_section
 from tasks.encoder_model import ENCODER_FILE, load_encoder
+from tasks.encoding_fwrf import LAYERS
 from tasks.encoding_layers import file_name
 from tasks.encoding_report_parts import (
     best_rows,
@@ -68,6 +69,11 @@ _READOUTS = {
     "vector": "A linear map of one vector per picture.",
     "ridge": "A linear map of all places and channels, by ridge regression.",
 }
+
+_ENSEMBLE = (
+    "The layers of a trained readout, their predictions averaged; each unit has "
+    "weights of its own, by r of the validation pictures."
+)
 
 
 def write_brain_encoder_report(folder: str | Path) -> Path:
@@ -191,8 +197,10 @@ def _question(run: EncodingRun) -> str:
 
 
 def _readout_table(run: EncodingRun) -> ReportTable:
-    names = run.provenance.call["readouts"]
-    rows = [{"Readout": name, "How it reads": _READOUTS[name]} for name in names]
+    told = {name: _READOUTS[name] for name in run.provenance.call["readouts"]}
+    if (run.layers["layer"] == LAYERS).any():
+        told["ensemble"] = _ENSEMBLE
+    rows = [{"Readout": name, "How it reads": text} for name, text in told.items()]
     return ReportTable(pd.DataFrame(rows), caption="What is compared.")
 
 

@@ -23,8 +23,10 @@ from neurovis.core.files import atomic_path, corrupt, plain, read_json, sha256_f
 from neurovis.fitting.encoding_model import (
     MODEL_FILE,
     EncodingModel,
+    FeatureSpace,
     load_encoding_model,
 )
+from neurovis.fitting.fwrf_maps import MapSpace
 from neurovis.fitting.fwrf_model import FwRFModel
 from tasks.encoder_maps import MapLayout, MapRows
 from tasks.encoder_model import ENCODER_FILE, FittedEncoder, load_encoder
@@ -280,10 +282,11 @@ class SeenPictures:
         fitted = self.model.fitted
         if isinstance(fitted, FittedEncoder):
             return fitted.predict(*self._maps(), device=self.device)
+        spaces: tuple[FeatureSpace | MapSpace, ...] = fitted.spaces
         # Whole maps are large: what stands alone stays on disk.
         features = {
             space.name: np.hstack(parts) if len(parts) > 1 else parts[0]
-            for space, parts in zip(fitted.spaces, self.spaces, strict=True)
+            for space, parts in zip(spaces, self.spaces, strict=True)
         }
         return fitted.predict(features)
 

@@ -116,8 +116,10 @@ def find_space(model: Path) -> BrainSpace | None:
     DataCorruptError
         If a map is damaged.
     """
-    subject, name, layer = model.absolute().parts[-3:]
-    home = model.absolute().parents[3] / "maps" / subject / name
+    *run, models, subject, name, layer = ("", "", "", *model.absolute().parts)
+    if models != "models":
+        return None
+    home = Path(*run) / "maps" / subject / name
     volume = home / f"{layer}_{MAPPED[0]}.nii.gz"
     sides = [home / f"{h}.{layer}_{MAPPED[0]}.mgh" for h in HEMISPHERES]
     make: Any

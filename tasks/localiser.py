@@ -225,13 +225,13 @@ def run_localiser(
     results = Store(folder / "parts")
     labels = sha256_json(table[["domain", "category"]].to_numpy(str).tolist())
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-    notes = [NOBODY, *skipped]
+    notes, unplaced = [NOBODY, *skipped], []
     with deterministic(), progress(len(found), "localising", unit="model") as bar:
         for one in found:
             looking = load_picture_model(
                 one.card.home, weights=weights, networks=networks
             )
-            notes += [f"{one.title}: {note}" for note in looking.notes if note]
+            notes += filter(None, looking.notes)
             own = _localised(
                 one,
                 partial(_responses, looking, images, where, mark, str(place)),
@@ -245,9 +245,14 @@ def run_localiser(
             for name in TABLES:
                 tables[name].append(own[name].assign(**one.marks))
             if not _write_maps(folder, one, looking.units, own["units"]):
-                notes.append(f"{one.title}: no maps, as its run left none beside it.")
+                unplaced.append(one.title)
             bar.update()
     notes.append(NEIGHBOURS)
+    if unplaced:
+        notes.append(
+            "No maps, where the fit left none that tell the places of units: "
+            f"{', '.join(unplaced)}."
+        )
     joined = {k: pd.concat(parts, ignore_index=True) for k, parts in tables.items()}
     for name in TABLES[:2]:
         write_table(folder / f"{name}.parquet", joined[name])

@@ -33,6 +33,7 @@ from tasks.runs import SCORE_FILES, load_scores
 
 _NEEDED = (*SCORE_FILES, "units.parquet", "regions.parquet")
 _MOST_REGIONS, _MOST_MODELS, _LEAST_UNITS = 10, 8, 3
+_HALVES = {RELIABILITY[0]: "Halves: r", RELIABILITY[2]: "Best units: d'"}
 _QUESTION = """\
 Which categories of pictures do the units of a model prefer? The models were fitted \
 to responses of people or animals to other pictures; here they are shown the pictures \
@@ -77,7 +78,7 @@ def write_localiser_report(folder: str | Path) -> Path:
     every: list[NamedFigure] = []
     sections = [
         Section("The question", _QUESTION),
-        Section("Preferences", tables=[_table(run, level) for level in run.levels]),
+        Section("Preferences", tables=[_summary(run)]),
     ]
     for number, (title, name, part) in enumerate(run.models()):
         if number == _MOST_MODELS:
@@ -92,7 +93,10 @@ def write_localiser_report(folder: str | Path) -> Path:
             Section(
                 title,
                 figures=[item for _, item in figures],
-                tables=[] if regions is None else [regions],
+                tables=[
+                    *(_table(part, level) for level in part.levels),
+                    *([] if regions is None else [regions]),
+                ],
             )
         )
     maps = sorted((run.folder / "maps").rglob("*_d_prime.*"))
@@ -105,11 +109,12 @@ def write_localiser_report(folder: str | Path) -> Path:
     save_figures(run.folder, every)
     n_units = len(run.units[["data", "subject", "unit_id"]].drop_duplicates())
     call = run.provenance.call
+    n_models = len(call["models"])
     return write_report(
         run.folder / "report.html",
-        title=f"{_simulated(run.units)}localiser for models",
+        title=_begin(run, "localiser for models"),
         summary=(
-            f"{len(call['models'])} models of {n_units} units; "
+            f"{n_models} model{'s' * (n_models != 1)} of {n_units} units; "
             f"{run.scores['n'].iloc[0]} pictures; left out: "
             f"{', '.join(call['exclude']) or 'nothing'}; seed {run.provenance.seed}."
         ),
@@ -180,10 +185,10 @@ class _Run:
         keys = ["data", "subject", "model", "layer"]
         marks = [*keys, "untrained", "simulated"]
         for _, row in self.regions[marks].drop_duplicates().iterrows():
-            own = [
+            units, regions, scores = (
                 table[(table[keys] == row[keys]).all(axis=1)]
                 for table in (self.units, self.regions, self.scores)
-            ]
+            )
             untrained = " (untrained)" if row["untrained"] else ""
             simulated = ", simulated" if row["simulated"] else ""
             names = " ".join(filter(None, (row["model"] + untrained, row["layer"])))
@@ -191,7 +196,7 @@ class _Run:
             yield (
                 f"{row['subject']}{simulated}: {names}",
                 name,
-                _Run(self.folder, *own, self.provenance),
+                _Run(self.folder, units, regions, scores, self.provenance),
             )
 
 
@@ -202,43 +207,66 @@ def _read(folder: str | Path) -> _Run:
     return _Run(folder, units, regions, score.table, score.provenance)
 
 
-def _simulated(units: pd.DataFrame) -> str:
-    return "Simulated: " if units["simulated"].any() else ""
+def _begin(run: _Run, text: str) -> str:
+    """Return the beginning of a heading, which says what is simulated."""
+    if run.units["simulated"].any():
+        return f"Simulated: {text}"
+    return text[0].upper() + text[1:]
 
 
-def _table(run: _Run, level: str) -> ReportTable:
-    """Return what all units of each model do with each group of pictures."""
-    rows: list[dict[str, Any]] = []
+def _summary(run: _Run) -> ReportTable:
+    """Return the share of units that prefer each group, one row per model."""
+    level = run.levels[0]
+    metric, what = "share_preferred", f"share that prefers each {level}"
+    if run.regions.loc[run.regions["level"] == level, metric].isna().all():
+        metric, what = "d_prime_mean", "mean d'"
+    rows = []
     for title, _, part in run.models():
         scores = part.scores[part.scores["level"] == level]
-        whole = scores[scores["region"] == WHOLE]
-        for category, own in whole.groupby("category", sort=False):
-            found = own.set_index("metric")
-            strength = found.loc[STRENGTH]
-            values = found["value"]
-            limits = [number_text(strength[f"chance_{k}"], 2) for k in ("low", "high")]
-            rows.append(
-                {
-                    "model": title,
-                    "category": category,
-                    "n_units": strength["n_defined"],
-                    "preferred": values["share_preferred"],
-                    "selective": values["share_selective"],
-                    "size": value_text(strength, 2),
-                    "chance": "–"
-                    if np.isnan(strength["chance_low"])
-                    else f"{limits[0]} to {limits[1]}",
-                    "p_value": strength["p_value"],
-                    **{name: values.get(name, np.nan) for name in RELIABILITY},
-                }
-            )
+        whole = scores[(scores["region"] == WHOLE) & (scores["metric"] == metric)]
+        found = dict(zip(whole["category"], whole["value"], strict=True))
+        rows.append({"model": title, "n_units": whole["n_units"].max()} | found)
+    table = pd.DataFrame(rows)
+    return ReportTable(
+        table,
+        caption=_begin(run, f"all units, {what}."),
+        headers={"model": "Model", "n_units": "Units"},
+        formats={"n_units": ".0f"} | dict.fromkeys(table.columns[2:], ".2f"),
+    )
+
+
+def _table(part: _Run, level: str) -> ReportTable:
+    """Return what all units of a model do with each group of pictures."""
+    rows: list[dict[str, Any]] = []
+    scores = part.scores[part.scores["level"] == level]
+    whole = scores[scores["region"] == WHOLE]
+    for category, own in whole.groupby("category", sort=False):
+        found = own.set_index("metric")
+        strength: Any = found.loc[STRENGTH]
+        values = found["value"]
+        chance = [float(strength[f"chance_{k}"]) for k in ("low", "high")]
+        limits = [number_text(value, 2) for value in chance]
+        rows.append(
+            {
+                "category": category,
+                "n_units": strength["n_defined"],
+                "preferred": values["share_preferred"],
+                "selective": values["share_selective"],
+                "size": value_text(strength, 2),
+                "chance": "–" if np.isnan(chance[0]) else " to ".join(limits),
+                "p_value": strength["p_value"],
+                **{name: values.get(name, np.nan) for name in _HALVES},
+            }
+        )
     shares = {"preferred": ".2f", "selective": ".2f", "p_value": ".3f"}
     return ReportTable(
         pd.DataFrame(rows),
-        caption=f"{_simulated(run.units)}all units, each {level} against all others. "
-        "Limits of the mean size of d' are over units.",
+        caption=_begin(
+            part,
+            f"all units, each {level} against all others. Limits of the mean size of "
+            "d' are over units.",
+        ),
         headers={
-            "model": "Model",
             "category": level.capitalize(),
             "n_units": "Units",
             "preferred": "Prefer it",
@@ -246,18 +274,18 @@ def _table(run: _Run, level: str) -> ReportTable:
             "size": "Mean |d'|",
             "chance": "Chance (95 %)",
             "p_value": "p",
-            RELIABILITY[0]: "Halves: r",
-            RELIABILITY[1]: "Spearman-Brown",
-            RELIABILITY[2]: "d' of the best units, other half",
+            **_HALVES,
         },
-        formats={**shares, "n_units": ".0f", **dict.fromkeys(RELIABILITY, ".2f")},
+        formats={**shares, "n_units": ".0f", **dict.fromkeys(_HALVES, ".2f")},
     )
 
 
 def _shown(part: _Run) -> pd.DataFrame:
     """Return the larger regions of each family, at the first level."""
     rows = part.regions[part.regions["level"] == part.levels[0]]
-    rows = rows[(rows["region"] != WHOLE) & (rows["n_units"] >= _LEAST_UNITS)]
+    # A region that has all units would say the same again.
+    n_all = rows.loc[rows["region"] == WHOLE, "n_units"].max()
+    rows = rows[rows["n_units"].between(_LEAST_UNITS, n_all, inclusive="left")]
     found = []
     for _, own in rows.groupby("family", sort=False):
         sizes = own.groupby("region", sort=False)["n_units"].first()
@@ -302,16 +330,16 @@ def _histograms(part: _Run, title: str, name: str) -> NamedFigure:
     rows = part.units[part.units["level"] == part.levels[0]]
     categories = tuple(str(c) for c in rows["category"].unique())
     columns = ("d_prime", "t", "df", "p_value")
+    n = len(categories)
     # Rows are ordered by unit, then by category.
-    arrays = [
-        rows[c].to_numpy(np.float64).reshape(-1, len(categories)) for c in columns
-    ]
-    first = rows.iloc[: len(categories)]
+    arrays = [rows[c].to_numpy(np.float64).reshape(-1, n) for c in columns]
+    first = rows.iloc[:n]
     counts = [first[c].to_numpy(np.intp) for c in ("n_in", "n_out")]
     selectivity = Selectivity(categories, *arrays, *counts)
     grid = axes_grid(len(categories), 3, (3.6, 3.2))
+    n_bins = int(np.clip(2 * np.sqrt(len(rows) / n), 8, 40))
     for axes, category in zip(grid, categories, strict=True):
-        plot_selectivity_histogram(selectivity, category, ax=axes)
+        plot_selectivity_histogram(selectivity, category, n_bins=n_bins, ax=axes)
     item = ReportFigure(
         figure_of(grid[0]),
         alt=f"Histograms of d' over the units of {title}",

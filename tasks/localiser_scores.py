@@ -295,8 +295,8 @@ def _region_rows(
     parts = [everything.assign(family="")]
     masks = {("", WHOLE): np.ones(len(d), bool)}
     for family in families:
-        labels = units[family].astype(object)
-        labels = labels.where(labels.notna(), "").to_numpy(object)
+        named = units[family].astype(object)
+        labels = named.where(named.notna(), "").to_numpy(object)
         if not (labels != "").any():
             continue
         own = selectivity_agreement(selectivity, labels)
@@ -458,7 +458,8 @@ def permuted_strength(
         spread = np.sqrt(np.maximum(variance + variance_out, 0) / 2)
         with np.errstate(divide="ignore", invalid="ignore"):
             total += abs((sums / n_in - rest / n_out) / spread).sum(axis=2)
-    return total / n_units
+    mean: FloatArray = total / n_units
+    return mean
 
 
 def _reliability(table: pd.DataFrame) -> pd.DataFrame:

@@ -103,6 +103,8 @@ def test_help_names_every_verb(call):
         RUN,
         ["run", "search-natural"],
         ["run", "search-slopes"],
+        ["run", "localiser"],
+        ["predict"],
         ["report"],
         ["demo"],
         ["data", "list"],

@@ -1,6 +1,8 @@
 """The localiser for models: preferences that a simulated brain was given are found."""
 
 import json
+import shutil
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -13,9 +15,10 @@ from analysis.selectivity_maps import selectivity_reliability, unit_auc
 from data_loaders.category_pictures import CategoryPictures, load_category_pictures
 from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.features import extract_features
+from neurovis.cli import main
 from neurovis.core.brain_space import SurfaceSpace, VolumeSpace
 from neurovis.core.errors import DataCorruptError
-from neurovis.core.files import read_table
+from neurovis.core.files import read_json, read_table
 from neurovis.core.pictures import LazyPictures, write_png
 from neurovis.core.types import SCORE_COLUMNS, Score
 from neurovis.core.unit_responses import UnitResponses
@@ -117,7 +120,7 @@ def encoder(tmp_path_factory):
     out = tmp_path_factory.mktemp("encoder") / "run"
     fit_brain_encoder(
         [make_brain()[0]],
-        [FEATURES],
+        [f"{FEATURES},pixels:grid16"],
         out,
         readouts=["linear"],
         options=EncoderOptions("linear", core="small"),
@@ -191,6 +194,36 @@ def test_preferences_are_recovered_by_a_trained_encoder(
     assert scores["p_value"].isna().all()  # no permutations
 
 
+def test_a_fit_of_encoders_is_localised_without_its_averages(
+    encoder, pictures, tmp_path, likes
+):
+    out = tmp_path / "out"
+    run_localiser(encoder, pictures, out, device="cpu", n_permutations=0)
+    scores = Score.load(out)
+    assert set(scores.table["model"]) == {"linear with a small core"}
+    assert len(set(scores.table["layer"])) == 1
+    notes = " ".join(scores.provenance.notes)
+    message = "s1 linear with a small core ensemble all layers was left out: the fit"
+    assert message in notes
+    assert sorted((out / "maps").rglob("lh.*domain-word_d_prime.mgh"))
+
+
+def test_untrained_networks_are_marked_everywhere(ridge, pictures, tmp_path):
+    home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
+    copy = tmp_path / "model"
+    shutil.copytree(home, copy)
+    meta = json.loads((copy / "model.json").read_text())
+    meta["features"]["spaces"][0]["untrained"] = True
+    (copy / "model.json").write_text(json.dumps(meta))
+    out = tmp_path / "out"
+    run_localiser(copy, pictures, out, device="cpu", n_permutations=0)
+    assert read_table(out / "units.parquet")["untrained"].all()
+    assert "control:colour (untrained) lab:grid2: face" in finish_localiser(out)[1]
+    notes = read_json(out / "provenance.json")["notes"]
+    assert any(note.startswith("No maps, where the fit left none") for note in notes)
+    assert not (out / "maps").exists()
+
+
 def test_tables_are_those_of_the_predictions(ridge, localised, pictures, tmp_path):
     layers = load_encoding(ridge).layers
     chosen = layers[layers["chosen"] & (layers["region"] == WHOLE)]
@@ -235,11 +268,12 @@ def test_the_run_leaves_tables_maps_notes_and_a_report(localised, likes):
     assert not score.table["untrained"].any()
     notes = " ".join(score.provenance.notes)
     assert "nobody was measured with these pictures" in notes
-    assert "s1 given:maps was left out: The features" in notes
+    assert "s1 maps was left out: The features" in notes
     model = "control_pixels"
     maps = sorted((localised / "maps" / "s1" / model).glob("lh.*domain-face*"))
     assert len(maps) == 1
-    values = np.asarray(nib.load(maps[0]).dataobj)[:, 0, 0]
+    image = nib.MGHImage.from_bytes(maps[0].read_bytes())
+    values = np.asarray(image.dataobj)[:, 0, 0]
     units = read_table(localised / "units.parquet")
     own = units[(units["model"] == "control:pixels") & (units["category"] == "face")]
     left = own["unit_id"].str.startswith("lh").to_numpy()
@@ -421,6 +455,64 @@ def test_a_fit_without_weights_is_refused(tmp_path, pictures):
     )
     with pytest.raises(ValueError, match="kept no weights"):
         run_localiser(tmp_path / "fit", pictures, tmp_path / "out")
+
+
+# --------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder: code, output, errors."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["neurovis", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def test_the_command_runs_and_reports(ridge, pictures, tmp_path, call):
+    home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
+    words = ["run", "localiser", "--model", home, "--pictures", pictures]
+    words += ["--contrast", "face,house", "--permutations", 3, "--bootstrap", 5]
+    words += ["--out", "out", "--device", "cpu", "--no-split-half", "--seed", 2]
+    code, output, _ = call(*words)
+    assert code == 0
+    lines = output.splitlines()
+    assert "s1, simulated: control:colour lab:grid2: face d'" in lines[1]
+    assert lines[-1] == "report out/report.html"
+    told = read_json(tmp_path / "out" / "run.json")
+    assert told["contrast"] == ["face", "house"]
+    assert (told["seed"], told["n_permutations"], told["split_half"]) == (2, 3, False)
+    code, output, _ = call("report", "out")
+    assert (code, output.splitlines()) == (0, lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--contrast", "faces"], "Did you mean 'face'"),
+        (["--exclude", "places"], "Did you mean 'place'"),
+        (["--contrast", "scrambled"], "`contrast` must be one of"),
+        (["--permutations", "-1"], "`n_permutations`"),
+        (["--bootstrap", "0"], "`n_bootstrap`"),
+        (["--seed", "-1"], "`seed`"),
+        (["--device", "tpu"], "`device`"),
+        (["--weights", "nowhere.pth"], "nowhere.pth"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_leave_nothing(ridge, pictures, tmp_path, call, words, message):
+    home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
+    known = ["run", "localiser", "--model", home, "--pictures", pictures]
+    code, output, errors = call(*known, "--out", "out", *words)
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------ real pictures
