@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from neurovis.core.checks import check_whole
+from neurovis.core.checks import check_between, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import plain, sha256_json, write_table
 from neurovis.core.log import progress
@@ -161,6 +161,7 @@ def fit_brain_encoder(
         check_whole(name, number, low=0)
     check_whole("n_bootstrap", n_bootstrap, low=1)
     check_whole("cv", cv, low=2)
+    check_between("temperature", temperature, low=0)
     resolve(device)
     own = {n: options_of(n, options, settings) for n in names if n in TRAINED}
     kept = None if store is None else Path(store).absolute()

@@ -114,7 +114,10 @@ class EncoderOptions:
             check_between("penalties", value, low=0)
         if self.penalties is not None and not self.penalties:
             raise ValueError("`penalties` is empty: give at least one, such as 0.")
-        check_between("validation", self.validation, low=0, high=1)
+        if not 0 < check_between("validation", self.validation) < 1:
+            raise ValueError(
+                f"`validation` must be above 0 and below 1; got {self.validation!r}."
+            )
         check_whole("batch_size", self.batch_size, low=1)
         check_whole("n_runs", self.n_runs, low=1)
 

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from data_loaders.simulated_routing import KINDS as SIMULATIONS
 from data_loaders.simulated_routing import RoutedBrain, simulate_routing
+from neurovis.adapters.unit_queries import UnitQueries, make_queries
 from neurovis.core.checks import check_option
 from tasks.brain_sources import BrainData, fingerprint_responses
 from tasks.encoder_fits import NetworkFitter
 from tasks.encoder_maps import PIXELS, MapSource, map_sources
 from tasks.encoder_networks import (
+    QUERIED,
     TRAINED,
     EncoderOptions,
+    build_network,
     core_config,
     core_shape,
     fits_layer,
@@ -333,8 +336,7 @@ def plan_jobs(
                     plans.append(Plan(candidate, ridge, readout, maps))
                     continue
                 own = options[readout]
-                if maps.is_pictures:
-                    core_shape(core_config(own.core), maps.shape)
+                _check_network(own, maps, job)
                 together = [
                     Member(
                         other.held,
@@ -356,6 +358,22 @@ def plan_jobs(
                 plans.append(Plan(candidate, fitter, readout, maps))
         found.append(Job(job.held, job.responses, job.truth, tuple(plans)))
     return found
+
+
+def _check_network(own: EncoderOptions, maps: MapSource, job: Job) -> None:
+    """Refuse an architecture, or regions, that do not fit, before much is computed."""
+    if own.readout in QUERIED:
+        responses = job.held.data.responses
+        make_queries(
+            own.queries,
+            responses.units,
+            responses.families,
+            regions=own.query_regions,
+        )
+        one = UnitQueries(("unit",), 1)
+        build_network(own, maps.shape, one, 1, with_core=maps.is_pictures)
+    elif maps.is_pictures:
+        core_shape(core_config(own.core), maps.shape)
 
 
 def _model_name(

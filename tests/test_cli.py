@@ -105,6 +105,7 @@ def test_help_names_every_verb(call):
         ["run", "search-slopes"],
         ["run", "localiser"],
         ["predict"],
+        ["fit", "brain-encoder"],
         ["report"],
         ["demo"],
         ["data", "list"],
