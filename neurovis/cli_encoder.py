@@ -104,15 +104,25 @@ def fit_brain_encoder(
         Core, typer.Option(help="What looks at control:pixels.")
     ] = Core.small,
     width: Annotated[
-        int | None, typer.Option(help="Bring maps to so many channels [as they are].")
+        int | None,
+        typer.Option(
+            help="Bring maps to so many channels [64 up to 512 channels, as they are "
+            "up to 1024, else 768; as they are if published]."
+        ),
     ] = None,
     heads: Annotated[
-        int, typer.Option(help="Heads of attention; they divide the width.")
-    ] = 16,
+        int | None,
+        typer.Option(help="Heads of attention; they divide the width [16, narrow: 4]."),
+    ] = None,
     feedforward: Annotated[
-        int, typer.Option(help="Width between the linear maps of a layer.")
-    ] = 1024,
-    dropout: Annotated[float, typer.Option(help="Share dropped in training.")] = 0.1,
+        int | None,
+        typer.Option(
+            help="Width between the linear maps of a layer [1024, narrow: 128]."
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share dropped in training [0.1, narrow: 0.2].")
+    ] = None,
     norm: Annotated[Norm, typer.Option(help="Norms of layers.")] = Norm.first,
     encoder_layers: Annotated[
         int, typer.Option(help="Layers of self-attention among patches.")
@@ -142,12 +152,12 @@ def fit_brain_encoder(
         int, typer.Option(help="Networks with other first weights, averaged.")
     ] = 1,
     epochs: Annotated[
-        int | None, typer.Option(help="The most epochs [40 or 100; 15 if published].")
+        int | None, typer.Option(help="The most epochs [100; 15 if published].")
     ] = None,
     patience: Annotated[
         str | None,
         typer.Option(
-            help="Epochs without improvement before the end, or none [10; none if "
+            help="Epochs without improvement before the end, or none [15; none if "
             "published]."
         ),
     ] = None,
@@ -228,17 +238,22 @@ def fit_brain_encoder(
         settings["patience"] = _number_or_none("patience", patience, whole=True)
     if clip_norm is not None:
         settings["clip_norm"] = _number_or_none("clip_norm", clip_norm)
+    layers = {
+        "width": width,
+        "n_heads": heads,
+        "feedforward": feedforward,
+        "dropout": dropout,
+    }
+    changes: dict[str, Any] = {k: v for k, v in layers.items() if v is not None}
+    changes |= {
+        "norm_first": norm is Norm.first,
+        "n_encoder_layers": encoder_layers,
+        "n_decoder_layers": decoder_layers,
+    }
     options = EncoderOptions(
         "transformer",
-        BrainEncoderConfig(
-            width=width,
-            n_heads=heads,
-            feedforward=feedforward,
-            dropout=dropout,
-            norm_first=norm is Norm.first,
-            n_encoder_layers=encoder_layers,
-            n_decoder_layers=decoder_layers,
-        ),
+        BrainEncoderConfig() if published else None,
+        changes,
         queries=queries.value,
         query_regions=_names("query_regions", query_regions),
         core=core.value,

@@ -470,7 +470,8 @@ def options_from(told: Mapping[str, Any]) -> EncoderOptions:
         Equal options.
     """
     values = dict(told)
-    values["config"] = BrainEncoderConfig(**values["config"])
+    if values["config"] is not None:
+        values["config"] = BrainEncoderConfig(**values["config"])
     settings = {**values["settings"], "betas": tuple(values["settings"]["betas"])}
     values["settings"] = TrainSettings(**settings)
     for name in ("penalties", "query_regions"):

@@ -94,10 +94,9 @@ def test_options_reach_the_fit(tree, tmp_path, capsys):
         expected |= {"validation": 0.2, "batch_size": 8, "n_runs": 2}
         expected |= {"penalties": penalties}
         assert {name: options[name] for name in expected} == expected
-        assert options["config"] == {
+        assert options["changes"] == {
             **{"width": 6, "n_heads": 2, "feedforward": 11, "dropout": 0.3},
             **{"norm_first": False, "n_encoder_layers": 1, "n_decoder_layers": 2},
-            **{"encoder_output": -1},
         }
         expected = {"max_epochs": 2, "patience": None, "learning_rate": 0.002}
         expected |= {"weight_decay": 0.03, "clip_norm": None, "accumulate": 2}
@@ -119,10 +118,11 @@ def test_the_published_recipe_is_that_of_the_paper(tree, tmp_path, capsys):
         **{"weight_decay": 1e-4, "clip_norm": 0.1, "monitor": "r"},
     }
     assert {name: options["settings"][name] for name in settings} == settings
-    architecture = {"n_heads": 2, "feedforward": 1024, "dropout": 0.1}
+    architecture = {"width": None, "feedforward": 1024, "dropout": 0.1}
     architecture |= {"norm_first": True, "n_encoder_layers": 0, "n_decoder_layers": 1}
-    config = options["config"]
+    config = {**options["config"], **options["changes"]}
     assert {name: config[name] for name in architecture} == architecture
+    assert (config["n_heads"], options["config"]["n_heads"]) == (2, 16)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_published_recipe_is_that_of_the_paper(tree, tmp_path, capsys):
         (["--query-regions", ","], "`query_regions` is empty"),
         (["--query-regions", "V9"], "There is no region 'V9'"),
         (["--width", "7"], "The width of tokens must be even"),
-        (["--heads", "5"], "5 heads (`n_heads`) must divide it; got 8"),
+        (["--heads", "5"], "5 heads (`n_heads`) must divide it; got 64"),
         (["--validation", "0"], "`validation` must be above 0 and below 1"),
         (["--temperature", "-1"], "`temperature` must be within"),
         (["--context", "control:colour:red:gap"], "red"),
