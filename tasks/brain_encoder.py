@@ -30,6 +30,7 @@ from tasks.encoder_plans import (
     SIMULATED,
     Job,
     Plan,
+    join_subjects,
     load_subjects,
     plan_context,
     plan_jobs,
@@ -111,6 +112,7 @@ def fit_brain_encoder(
     together : bool, default False
         Train one encoder of the units of all subjects. Queries of regions are the
         same for all; units of a subject do not count for the pictures of others.
+        Nothing is trained on pictures that any of the subjects is tested on.
     temperature : float, default 50
         Sharpness of the weights by which layers are averaged.
     subjects, regions, min_ncsnr, test : optional
@@ -167,6 +169,8 @@ def fit_brain_encoder(
     kept = None if store is None else Path(store).absolute()
     wishes = {"subjects": subjects, "regions": regions, "min_ncsnr": min_ncsnr}
     subjects_found = load_subjects(data, test, kept, seed=seed, **wishes, **more)
+    if together:
+        subjects_found = join_subjects(subjects_found)
     where = kept or Path(out).absolute() / "store"
     maps = plan_maps(features, subjects_found, where, device)
     second = plan_context(context, subjects_found, where, device)
@@ -247,7 +251,7 @@ class _Run:
     def fit(self, job: Job, temperature: float, bar: Any) -> None:
         """Fit all models of a subject, and average the layers of each."""
         save_held_out(self.folder, job.held)
-        self.notes += job.held.notes
+        self.notes += [*job.held.notes, *job.notes]
         self.tables.append(baseline_tables(job.held))
         layers: dict[str, list[tuple[Plan, Part, Any]]] = {}
         for plan in job.plans:

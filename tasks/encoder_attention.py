@@ -132,7 +132,9 @@ def attention_table(
         One row per query, see `analysis.attention_maps.attention_summary`; places are
         told in widths of the picture that the network sees, from its centre. With
         objects at known places also what `analysis.attention_boxes.box_guidance`
-        tells. None where there are too many queries to hold.
+        tells, with known receptive fields also `rf_x`, `rf_y`, `rf_size` (means over
+        the units of a query) and `rf_distance` of the centre from there. None where
+        there are too many queries to hold.
     note : str
         What a reader must know, or "".
     """
@@ -151,11 +153,16 @@ def attention_table(
             "not kept, for it would be too large."
         )
     if n_most < len(rows):
+        n_all, rows = len(rows), rows[:: -(-len(rows) // n_most)]
         note = (
-            f"{candidate.model}: attention of {n_most} of {len(rows)} held-out "
-            "pictures."
+            f"{candidate.model}: attention of {len(rows)} of {n_all} held-out pictures."
         )
-        rows = rows[:: -(-len(rows) // n_most)]
+    if len(held.splits) > 1:
+        seen = (
+            f"{held.data.name}: attention is that of encoders trained on all rows, to "
+            "pictures that they have seen."
+        )
+        note = f"{note} {seen}".strip()
     parts = {"part": "attention", "version": VERSION, "fit": part.key, "seed": seed}
 
     def compute() -> pd.DataFrame:
@@ -206,8 +213,10 @@ def _describe(
 ) -> pd.DataFrame:
     names = encoder.query_names
     table = attention_summary(attention, names=names)
-    if truth is None or truth.brain.kind != "content":
+    if truth is None:
         return table
+    if truth.brain.kind == "fixed":
+        return _with_fields(table, encoder)
     scenes = truth.brain.scenes
     found: list[Any] = []
     for number, category in enumerate(scenes.categories):
@@ -224,3 +233,17 @@ def _describe(
             )
     boxes = pd.concat(found).rename(columns={"n_images": "n_with_object"})
     return table.merge(boxes, on="query", how="left")
+
+
+def _with_fields(table: pd.DataFrame, encoder: FittedEncoder) -> pd.DataFrame:
+    """Add the true receptive fields of the units of each query, averaged over them."""
+    queries, fields = encoder.queries, ["rf_x", "rf_y", "rf_size"]
+    assert queries is not None
+    outputs = encoder.columns[encoder.columns >= 0]
+    known = encoder.units.loc[encoder.columns >= 0, fields].to_numpy(np.float64)
+    mask = np.eye(queries.n_units) if queries.mask is None else queries.mask
+    weights = mask[:, outputs].astype(np.float64)
+    truth = weights @ known / weights.sum(axis=1, keepdims=True)
+    table[fields] = truth
+    distance = np.hypot(table["x"] - table["rf_x"], table["y"] - table["rf_y"])
+    return table.assign(rf_distance=distance)

@@ -104,7 +104,7 @@ class NetworkFitter:
         Returns
         -------
         Fit
-            `units` has also `validation_r`.
+            `units` has also `validation_r`, shape (n_splits, n_units).
         """
         me = self.members[self.own]
         maps = me.maps.rows()
@@ -129,14 +129,15 @@ class NetworkFitter:
         if keep_model and len(held.splits) > 1:
             trained = self._train(None, folder, candidate)
             kept = self._encoder(candidate, held, trained, key, None)
-        r, r2, penalty = np.mean(chosen, axis=0)
+        _, r2, penalty = np.mean(chosen, axis=0)
         nothing = np.full(n_units, np.nan)
         units = {
             "alpha": penalty,
             "cv_score": r2,
             "at_smallest": nothing,
             "at_largest": nothing,
-            "validation_r": r,
+            # Split by split: those of another one may be what this one predicts.
+            "validation_r": np.stack([r for r, _, _ in chosen]),
         }
         return Fit(predictions, units, None, kept if keep_model else None)
 
@@ -260,7 +261,7 @@ class EnsembleFitter:
     Parameters
     ----------
     fits : tuple of Fit
-        One per layer, with `validation_r`.
+        One per layer, with `validation_r` of each split.
     keys : tuple of str
         What each depends on.
     temperature : float
@@ -294,7 +295,9 @@ class EnsembleFitter:
 
         Parameters
         ----------
-        candidate, held, keep_model, key, folder : object
+        held : HeldOut
+            What the layers predict; each split has weights of its own.
+        candidate, keep_model, key, folder : object
             Nothing of them is needed.
 
         Returns
@@ -303,13 +306,19 @@ class EnsembleFitter:
             `cv_score` is that of the layers, weighted in the same way.
         """
         r = np.stack([fit.units["validation_r"] for fit in self.fits])
-        predicted = np.stack([fit.predictions for fit in self.fits])
-        joined = combine_predictions(
-            predicted[:, None], r[:, None], temperature=self.temperature
-        )
+        joined = np.full(self.fits[0].predictions.shape, np.nan, np.float32)
+        for number, split in enumerate(held.splits):
+            at, _ = held.places(split)
+            joined[at] = combine_predictions(
+                [[fit.predictions[at]] for fit in self.fits],
+                r[:, [number]],
+                temperature=self.temperature,
+            )
         scores = np.stack([fit.units["cv_score"] for fit in self.fits])
         score = combine_predictions(
-            scores[:, None, None], r[:, None], temperature=self.temperature
+            scores[:, None, None],
+            np.mean(r, axis=1, keepdims=True),
+            temperature=self.temperature,
         )[0]
         nothing = np.full(len(score), np.nan)
         units = {
@@ -319,7 +328,7 @@ class EnsembleFitter:
             "at_largest": nothing,
             "validation_r": np.mean(r, axis=0),
         }
-        return Fit(joined.astype(np.float32), units, None, None)
+        return Fit(joined, units, None, None)
 
     def save(self, home: Path, kept: Any) -> None:
         """Keep nothing: the encoders of the layers are kept.

@@ -16,7 +16,7 @@ from torch import nn
 from neurovis.adapters.brain_encoder import BrainEncoderConfig
 from neurovis.adapters.unit_queries import UnitQueries
 from neurovis.core.checks import check_path
-from neurovis.core.device import resolve
+from neurovis.core.device import exact_float32, resolve
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
@@ -223,7 +223,7 @@ class FittedEncoder:
 
 def _attend(network: nn.Module, maps: FloatArray) -> FloatArray:
     place = next(network.parameters()).device
-    with torch.no_grad():
+    with torch.no_grad(), exact_float32():
         x = torch.from_numpy(np.ascontiguousarray(maps)).to(place)
         found: FloatArray = network.attention(x)[-1].cpu().numpy()  # type: ignore[operator]
     return found

@@ -74,7 +74,8 @@ class EncoderOptions:
         Whether each channel of the maps gets mean 0 and standard deviation 1 over the
         training pictures, or maps stay as they are, as published.
     penalties : tuple of float, optional
-        Penalties to choose from by the validation pictures.
+        Penalties to choose from by the validation pictures; not for "transformer",
+        "masks" and "vector", which have none.
     loss : {"mean", "mean+ccc", "sum"}, optional
         As `neurovis.fitting.network_fit.fit_network`; that of the readout by default.
     validation : float, default 0.1
@@ -149,10 +150,10 @@ class EncoderOptions:
 
     @property
     def tried(self) -> tuple[float, ...]:
-        """Penalties to choose from."""
-        if self.penalties is not None and self.readout not in QUERIED:
-            return self.penalties
-        return _PENALTIES.get(self.readout, (0.0,))
+        """Penalties to choose from; no others than 0 where there is nothing to punish."""
+        if self.readout not in _PENALTIES:
+            return (0.0,)
+        return self.penalties or _PENALTIES[self.readout]
 
     @property
     def loss_name(self) -> str:
@@ -286,7 +287,11 @@ def options_of(
     known = {f.name for f in fields(TrainSettings)}
     for name in settings:
         check_option("settings", name, tuple(sorted(known)))
-    return replace(own, settings=replace(own.training, **settings))
+    changes = dict(settings)
+    if "monitor" in changes:
+        check_option("settings['monitor']", changes["monitor"], ("r", "loss"))
+        changes.setdefault("more_is_better", changes["monitor"] == "r")
+    return replace(own, settings=replace(own.training, **changes))
 
 
 class CoreReadout(nn.Module):

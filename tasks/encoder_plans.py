@@ -1,7 +1,7 @@
 """What a run of trained encoders fits: subjects, maps, and the models of each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ SIMULATED = tuple(f"simulated:{kind}" for kind in SIMULATIONS)
 """Data that are made, not loaded."""
 
 _MAPS = "maps"
+_FEWEST_HELD = 2  # r of one picture is not defined
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +96,15 @@ class Job:
         Of simulated subjects.
     plans : tuple of Plan
         Models.
+    notes : tuple of str
+        What a reader must know, beside the notes of `held`.
     """
 
     held: HeldOut
     responses: str
     truth: RoutingTruth | None = None
     plans: tuple[Plan, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -177,6 +181,58 @@ def load_subjects(
         Job(hold_out(brain, test), fingerprint_responses(brain.responses), truth)
         for brain, truth in zip(brains, truths, strict=True)
     ]
+
+
+def join_subjects(jobs: Sequence[Job]) -> list[Job]:
+    """Prepare subjects for one encoder of them all.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        Subjects, without plans.
+
+    Returns
+    -------
+    list of Job
+        Without those training rows whose picture another subject is tested on: nothing
+        of the encoder may have seen it.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be trained together, or one has no rows left.
+    """
+    _check_together(jobs)
+    ids = [job.held.data.responses.stimuli["stimulus_id"].to_numpy() for job in jobs]
+    tested = [
+        np.concatenate([own[s.test] for own, s in zip(ids, splits, strict=True)])
+        for splits in zip(*(job.held.splits for job in jobs), strict=True)
+    ]
+    found = []
+    for job, own in zip(jobs, ids, strict=True):
+        splits = [
+            replace(split, train=split.train[~np.isin(own[split.train], shown)])
+            for split, shown in zip(job.held.splits, tested, strict=True)
+        ]
+        n_left = [len(split.train) for split in splits]
+        if min(n_left) < 2:
+            raise ValueError(
+                f"`together`: of {job.name} {min(n_left)} rows are left to train on, "
+                "since nothing may have seen the pictures that any subject is tested "
+                "on. Leave it out, or hold out other pictures (`test`)."
+            )
+        n_lost = sum(len(s.train) for s in job.held.splits) - sum(n_left)
+        notes = job.notes
+        if n_lost:
+            some = f" (mean of {len(splits)} splits)" if len(splits) > 1 else ""
+            notes = (
+                *notes,
+                f"{job.name}: {n_lost / len(splits):g} rows{some} are not trained on, "
+                "since another subject is tested on their pictures.",
+            )
+        held = replace(job.held, splits=tuple(splits))
+        found.append(replace(job, held=held, notes=notes))
+    return found
 
 
 def plan_maps(
@@ -274,7 +330,7 @@ def plan_jobs(
     Parameters
     ----------
     jobs : sequence of Job
-        Subjects.
+        Subjects, from `join_subjects` if they are trained together.
     sources : mapping of str to sequence of FeatureSource
         From `plan_maps`.
     context : mapping of str to MapSource
@@ -300,14 +356,12 @@ def plan_jobs(
     Raises
     ------
     ValueError
-        If no layer fits a readout, a core cannot look at the pictures, or subjects
-        cannot be trained together.
+        If no layer fits a readout, a core cannot look at the pictures, maps of subjects
+        that are trained together differ in shape, or too few stimuli are held out.
     """
     layers = {
         job.name: [m for s in sources[job.name] for m in map_sources(s)] for job in jobs
     }
-    if shared is not None:
-        _check_together(jobs)
     several = len(sources[jobs[0].name]) > 1
     ridge = LinearFitter(FitSettings(cv=cv, seed=seed, device=device))
     found = []
@@ -345,6 +399,7 @@ def plan_jobs(
                     )
                     for other in (jobs if shared is not None else [job])
                 ]
+                _check_members(own, together)
                 fitter = NetworkFitter(
                     own,
                     tuple(together),
@@ -356,7 +411,7 @@ def plan_jobs(
                     else shared / file_name(name) / file_name(maps.layer),
                 )
                 plans.append(Plan(candidate, fitter, readout, maps))
-        found.append(Job(job.held, job.responses, job.truth, tuple(plans)))
+        found.append(replace(job, plans=tuple(plans)))
     return found
 
 
@@ -374,6 +429,31 @@ def _check_network(own: EncoderOptions, maps: MapSource, job: Job) -> None:
         build_network(own, maps.shape, one, 1, with_core=maps.is_pictures)
     elif maps.is_pictures:
         core_shape(core_config(own.core), maps.shape)
+
+
+def _check_members(own: EncoderOptions, members: Sequence[Member]) -> None:
+    """Refuse maps that do not go together, and validation by a single picture."""
+    shapes = {member.maps.shape: member.held.data.name for member in members}
+    if len(shapes) > 1:
+        raise ValueError(
+            "`together` needs maps of one shape; got "
+            f"{', '.join(f'{shape} of {name}' for shape, name in shapes.items())}."
+        )
+    for number in range(len(members[0].held.splits)):
+        stimuli = [
+            m.held.data.responses.stimuli["stimulus_id"].to_numpy()[
+                m.train_rows(number)
+            ]
+            for m in members
+        ]
+        n = len(np.unique(np.concatenate(stimuli)))
+        if round(own.validation * n) < _FEWEST_HELD or n <= _FEWEST_HELD:
+            raise ValueError(
+                f"`validation` is {own.validation:g} of {n} training stimuli of "
+                f"{members[0].held.data.name}: {_FEWEST_HELD} or more are needed to "
+                "tell when to stop, and one to train on. Give a larger share, or more "
+                "data."
+            )
 
 
 def _model_name(
@@ -406,3 +486,9 @@ def _check_together(jobs: Sequence[Job]) -> None:
                 f"`together` needs the same families of regions; {jobs[0].name} has "
                 f"{sorted(first)}, {job.name} has {sorted(families)}."
             )
+    tells = {"hemisphere" in job.held.data.responses.units for job in jobs}
+    if len(tells) > 1:
+        raise ValueError(
+            "`together` needs hemispheres of the units of all subjects, or of none: "
+            "some have a column 'hemisphere', others have not."
+        )

@@ -67,7 +67,13 @@ class Fitter(Protocol):
     """How a kind of models is fitted and kept."""
 
     def identity(self) -> dict[str, Any]:
-        """Return what fits depend on, as JSON values."""
+        """Return what fits depend on.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
         ...
 
     def fit(
@@ -79,15 +85,53 @@ class Fitter(Protocol):
         key: str,
         folder: Path,
     ) -> Fit:
-        """Fit; `folder` is for what an interrupted fit leaves."""
+        """Fit all splits, and the model that is kept.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            Names and features.
+        held : HeldOut
+            Splits and responses.
+        keep_model : bool
+            Whether a model is wanted.
+        key : str
+            Hash of all that the fit depends on, kept with the model.
+        folder : Path
+            Where a fit that was killed is found again.
+
+        Returns
+        -------
+        Fit
+            Predictions, and the model.
+        """
         ...
 
     def save(self, home: Path, kept: Any) -> None:
-        """Write ``Fit.kept`` to a folder."""
+        """Write what `fit` kept.
+
+        Parameters
+        ----------
+        home : Path
+            Folder.
+        kept : object
+            ``Fit.kept``.
+        """
         ...
 
     def saved_key(self, home: Path) -> str | None:
-        """Return the key of what `save` wrote, None where there is nothing."""
+        """Return the key of what `save` wrote.
+
+        Parameters
+        ----------
+        home : Path
+            Folder.
+
+        Returns
+        -------
+        str or None
+            None where there is nothing.
+        """
         ...
 
 

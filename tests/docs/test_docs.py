@@ -54,6 +54,7 @@ RUNNABLE = {
     "how_to/human_gaze_data.rst": "mine",
     "how_to/make_stimuli.rst": "folder",
     "how_to/own_backbone.rst": "responses",
+    "how_to/train_encoders.rst": "fit",
     "how_to/train_module.rst": "again",
     "how_to/train_oat.rst": "scores",
 }
@@ -63,6 +64,7 @@ UNLISTED = {
     "neurovis.cli",
     "neurovis.cli_brain",
     "neurovis.cli_data",
+    "neurovis.cli_encoder",
     "neurovis.cli_fit",
     "neurovis.cli_run",
     "neurovis.core",
