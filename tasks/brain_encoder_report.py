@@ -7,12 +7,13 @@ import pandas as pd
 from analysis.plot_style import number_text
 from analysis.plots_encoder import plot_region_bars
 from analysis.plots_encoding import model_labels
+from analysis.plots_training import plot_learning_curves
 from analysis.plots_ranking import plot_difference_matrix
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.files import check_writable_folder, read_table
 from tasks.brain_encoder import COMPARISONS_FILE
 from tasks.encoder_attention_report import attention_section
-from tasks.encoder_model import ENCODER_FILE, load_encoder
+from tasks.encoder_model import ENCODER_FILE, FittedEncoder, load_encoder
 from tasks.encoding_fwrf import LAYERS
 from tasks.encoding_layers import file_name
 from tasks.encoding_report_parts import (
@@ -32,7 +33,13 @@ from tasks.encoding_report_parts import (
 )
 from tasks.encoding_run import EncodingRun, load_encoding, model_folder
 from tasks.encoding_scores import HELD_OUT, PERMUTED, WHOLE
-from tasks.report_parts import NamedFigure, figure_of, p_text, save_figures
+from tasks.report_parts import (
+    NamedFigure,
+    axes_grid,
+    figure_of,
+    p_text,
+    save_figures,
+)
 
 _QUESTION = """\
 Which way of reading feature maps predicts the responses of units best? All models get \
@@ -109,7 +116,9 @@ def write_brain_encoder_report(folder: str | Path) -> Path:
     attention = attention_section(run)
     maps = map_figures(run)
     looks = [] if attention is None else attention[1]
-    save_figures(run.folder, [*bars, *matrices, *layers, *units, *looks, *maps])
+    training, curves = _training(run)
+    figures = [*bars, *matrices, *layers, *units, *curves, *looks, *maps]
+    save_figures(run.folder, figures)
     sections = [
         Section("The question", _question(run), tables=[_readout_table(run)]),
         Section("Scores of regions", figures=_items(bars), tables=[score_table(run)]),
@@ -127,7 +136,7 @@ def write_brain_encoder_report(folder: str | Path) -> Path:
     ]
     if layers:
         sections.append(Section("Layers", figures=_items(layers)))
-    sections += [Section("Units", figures=_items(units)), _training(run)]
+    sections += [Section("Units", figures=_items(units)), training]
     if attention is not None:
         sections.append(attention[0])
     if maps:
@@ -310,14 +319,15 @@ def _differences(run: EncodingRun) -> tuple[list[ReportTable], list[NamedFigure]
 # ------------------------------------------------------------------------ training
 
 
-def _training(run: EncodingRun) -> Section:
+def _training(run: EncodingRun) -> tuple[Section, list[NamedFigure]]:
     labels = model_labels(run.layers)
-    rows = []
+    rows, kept = [], []
     for row in chosen_layers(run):
         home = model_folder(run.folder, row["subject"], row["model"], row["layer"])
         if not (home / ENCODER_FILE).is_file():
             continue
         encoder = load_encoder(home)
+        kept.append((row["model"], row["subject"], encoder))
         told = encoder.training
         numbers = [p.numel() for p in encoder.networks[0].parameters()]
         epochs = [
@@ -339,7 +349,7 @@ def _training(run: EncodingRun) -> Section:
         )
     if not rows:
         text = "No weights of trained readouts were kept that could be told of."
-        return Section("Training", text)
+        return Section("Training", text), []
     text = (
         "Number of parameters of one run, rows of responses that came to training and "
         "validation, the penalty that validation pictures chose, and the epoch with "
@@ -349,6 +359,43 @@ def _training(run: EncodingRun) -> Section:
     if run.provenance.call["together"]:
         text += " One encoder was trained for the units of all subjects together."
     caption = f"{simulated_mark(run)}trainings, at the layer chosen over all units."
-    return Section(
-        "Training", text, tables=[ReportTable(pd.DataFrame(rows), caption=caption)]
+    curves = [_curve_figure(run, kept)]
+    table = ReportTable(pd.DataFrame(rows), caption=caption)
+    section = Section("Training", text, figures=_items(curves), tables=[table])
+    return section, curves
+
+
+def _curve_figure(
+    run: EncodingRun, kept: list[tuple[str, str, FittedEncoder]]
+) -> NamedFigure:
+    """Draw the validation of each model by epoch, one panel per model."""
+    labels = model_labels(run.layers)
+    tables: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for model, subject, encoder in kept:
+        # One training of all subjects has one curve.
+        name = "all subjects" if run.provenance.call["together"] else subject
+        table = encoder.curves.assign(subject=name, epoch=encoder.curves["epoch"] + 1)
+        column = encoder.options.training.monitor
+        known = tables.setdefault((model, f"val_{column}"), [])
+        if not any(name in other["subject"].to_numpy() for other in known):
+            known.append(table.rename(columns={"run": "fold"}))
+    grid = axes_grid(len(tables), 3, (3.4, 3.0))
+    for axes, ((model, column), found) in zip(grid, tables.items(), strict=True):
+        plot_learning_curves(
+            pd.concat(found, ignore_index=True),
+            monitor=column,
+            label="Mean r" if column == "val_r" else "Mean squared error",
+            groups="subject" if len(found) > 1 else None,
+            training=False,
+            title=f"{simulated_mark(run)}{labels[model]}",
+            ax=axes,
+        )
+    item = ReportFigure(
+        figure_of(grid[0]),
+        alt="Validation of each trained model by epoch, best epochs marked",
+        caption="Validation pictures by epoch, at the layer chosen over all units, one "
+        "line per run; dots mark the epochs whose weights were kept. These pictures "
+        "chose the epoch: scores of held-out pictures can be lower.",
+        wide=True,
     )
+    return "curves", item

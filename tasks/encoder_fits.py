@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.encoder_ensembles import combine_predictions
+from neurovis.core.brain_space import describe_space
 from neurovis.core.checks import check_option
 from neurovis.core.files import plain, sha256_json
 from tasks.encoder_model import ENCODER_FILE, FittedEncoder, read_card, save_encoder
@@ -214,6 +215,7 @@ class NetworkFitter:
                 ],
                 "response_unit": responses.response_unit,
                 "families": responses.families,
+                "space": describe_space(responses.space),
                 "n_train": len(me.train_rows(split)),
                 "n_outputs": targets.responses.shape[1],
                 "fingerprints": dict(responses.fingerprints),

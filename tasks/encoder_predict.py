@@ -17,6 +17,7 @@ from neurovis.adapters.backbones import load_backbone
 from neurovis.adapters.feature_models import Backbone
 from neurovis.adapters.features import extract_features
 from neurovis.adapters.projections import Projection, load_projection
+from neurovis.core.brain_space import BrainSpace, read_space
 from neurovis.core.checks import check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import atomic_path, corrupt, plain, read_json, sha256_file
@@ -75,6 +76,14 @@ class ModelCard:
         is_one = len(spaces) == 1 or (self.home / ENCODER_FILE).is_file()
         layer = spaces[0]["layer"] if spaces and is_one else LAYERS
         return str(self.training["subject"]), str(self.features["model"]), str(layer)
+
+    @property
+    def space(self) -> BrainSpace | None:
+        """Where its units lie; None where the model does not tell, as linear ones."""
+        try:
+            return read_space(self.training.get("space"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise corrupt(self.home / ENCODER_FILE, "encoder", error) from error
 
     @property
     def is_untrained(self) -> bool:

@@ -180,10 +180,11 @@ def run_localiser(
     The folder gets ``units.parquet`` (one row per unit, level and category: d', Welch's
     t, p, `p_fdr` over the units, and `preferred`, the category with the largest d' of
     its level, "" where there is none), ``regions.parquet``, and
-    ``maps/SUBJECT/MODEL/LAYER_LEVEL-CATEGORY_d_prime`` where the fit left maps of its
-    own. Each domain is compared with all others, and each category with all others,
-    those of its domain included. The tests are over pictures: they ask whether other
-    pictures of these categories would show the same.
+    ``maps/SUBJECT/MODEL/LAYER_LEVEL-CATEGORY_d_prime`` where a model tells the places
+    of its units, or the fit left maps of its own. Each domain is compared with all
+    others, and each category with all others, those of its domain included. The tests
+    are over pictures: they ask whether other pictures of these categories would show
+    the same.
 
     References
     ----------
@@ -250,7 +251,7 @@ def run_localiser(
     notes.append(NEIGHBOURS)
     if unplaced:
         notes.append(
-            "No maps, where the fit left none that tell the places of units: "
+            "No maps, where neither model nor fit tell the places of units: "
             f"{', '.join(unplaced)}."
         )
     joined = {k: pd.concat(parts, ignore_index=True) for k, parts in tables.items()}
@@ -406,7 +407,7 @@ def _write_maps(
     folder: Path, one: LocalisedModel, units: pd.DataFrame, found: pd.DataFrame
 ) -> list[Path]:
     """Write d' of each category as a map, where units have a place."""
-    space = find_space(one.card.home)
+    space = one.card.space or find_space(one.card.home)
     if space is None:
         return []
     values = {}

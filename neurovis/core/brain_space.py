@@ -4,7 +4,9 @@ A unit is found again by its place, so that any column of numbers, one per unit,
 can be put back onto the brain.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,6 +163,67 @@ class SurfaceSpace:
 
 
 BrainSpace = VolumeSpace | SurfaceSpace
+
+
+def describe_space(space: BrainSpace | None) -> dict[str, Any] | None:
+    """Return a space as JSON values.
+
+    Parameters
+    ----------
+    space : VolumeSpace, SurfaceSpace or None
+        A space, or None where there is none.
+
+    Returns
+    -------
+    dict or None
+        What `read_space` reads.
+
+    Examples
+    --------
+    >>> describe_space(SurfaceSpace("tiny", (2, 3)))
+    {'name': 'tiny', 'n_vertices': [2, 3]}
+    """
+    if space is None:
+        return None
+    if isinstance(space, SurfaceSpace):
+        return {"name": space.name, "n_vertices": list(space.n_vertices)}
+    affine = None if space.affine is None else space.affine.tolist()
+    return {"name": space.name, "shape": list(space.shape), "affine": affine}
+
+
+def read_space(place: Mapping[str, Any] | None) -> BrainSpace | None:
+    """Return the space that `describe_space` told.
+
+    Parameters
+    ----------
+    place : mapping or None
+        JSON values.
+
+    Returns
+    -------
+    VolumeSpace, SurfaceSpace or None
+        An equal space.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If these are not the values of a space.
+
+    Examples
+    --------
+    >>> read_space({"name": "tiny", "n_vertices": [2, 3]})
+    SurfaceSpace(name='tiny', n_vertices=(2, 3))
+    """
+    if place is None:
+        return None
+    if "n_vertices" in place:
+        left, right = place["n_vertices"]
+        return SurfaceSpace(place["name"], (left, right))
+    x, y, z = place["shape"]
+    affine = place["affine"]
+    return VolumeSpace(
+        place["name"], (x, y, z), None if affine is None else np.array(affine)
+    )
 
 
 def _check_flat(flat: ArrayLike, space: BrainSpace) -> NDArray[np.int64]:

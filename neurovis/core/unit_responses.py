@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurovis.core.brain_space import (
     BrainSpace,
-    SurfaceSpace,
-    VolumeSpace,
+    describe_space,
     flat_places,
+    read_space,
     unit_maps,
 )
 from neurovis.core.checks import check_columns, check_path, check_whole
@@ -409,18 +409,11 @@ def write_tables(folder: Path, responses: UnitResponses) -> None:
     """
     write_table(folder / STIMULI_FILE, responses.stimuli)
     write_table(folder / UNITS_FILE, responses.units)
-    space = responses.space
-    place: dict[str, Any] | None = None
-    if isinstance(space, VolumeSpace):
-        affine = None if space.affine is None else space.affine.tolist()
-        place = {"name": space.name, "shape": list(space.shape), "affine": affine}
-    elif isinstance(space, SurfaceSpace):
-        place = {"name": space.name, "n_vertices": list(space.n_vertices)}
     meta = {
         "name": responses.name,
         "subject": responses.subject,
         "families": list(responses.families),
-        "space": place,
+        "space": describe_space(responses.space),
         "response_unit": responses.response_unit,
         "fingerprints": dict(responses.fingerprints),
         "notes": list(responses.notes),
@@ -469,7 +462,7 @@ def open_responses(
             betas=betas,
             stimuli=read_table(folder / STIMULI_FILE),
             units=read_table(folder / UNITS_FILE),
-            space=_read_space(meta["space"]),
+            space=read_space(meta["space"]),
             families=tuple(meta["families"]),
             notes=tuple(meta["notes"]),
             pictures=pictures,
@@ -483,16 +476,3 @@ def open_responses(
             f"The files of {folder} do not belong together ({error}). Remove the "
             "folder and make it again."
         ) from error
-
-
-def _read_space(place: dict[str, Any] | None) -> BrainSpace | None:
-    if place is None:
-        return None
-    if "n_vertices" in place:
-        left, right = place["n_vertices"]
-        return SurfaceSpace(place["name"], (left, right))
-    x, y, z = place["shape"]
-    affine = place["affine"]
-    return VolumeSpace(
-        place["name"], (x, y, z), None if affine is None else np.array(affine)
-    )
