@@ -3,9 +3,9 @@ Where does a region look?
 =========================
 
 A linear model weighs every place of a picture in the same way, whatever is there. A
-transformer brain encoder has a query for each region, which attends to the picture. Here
-the answer is known: the brain is **simulated**, and each of its regions follows the
-objects of one category, wherever they are.
+transformer brain encoder has a query for each region, which attends to the picture.
+Here the answer is known: the brain is **simulated**, and each of its regions follows
+the objects of one category, wherever they are.
 """
 
 import matplotlib.pyplot as plt
@@ -26,9 +26,9 @@ from neurovis.fitting.settings import TrainSettings
 # A brain that follows objects
 # ----------------------------
 #
-# The maps stand for those of a network: in the box of an object is a code of its category
-# and of which one it is. A region reads the second, where the first says that it is its
-# own.
+# The maps stand for those of a network: in the box of an object is a code of its
+# category and of which one it is. A region reads the second, where the first says that
+# it is its own.
 
 brain = simulate_routing(900, n_categories=3, units_per_region=10, seed=1)
 responses = brain.responses
@@ -115,8 +115,8 @@ fig.suptitle(f"Simulated: attention of the query “{queries.names[0]}”")
 # Not one picture, but all
 # ------------------------
 #
-# The share of attention on the object, beside the share of its area (what even attention
-# would give) and what maps of other scenes would have there.
+# The share of attention on the object, beside the share of its area (what even
+# attention would give) and what maps of other scenes would have there.
 
 table = box_guidance(
     attention,
@@ -133,7 +133,7 @@ plt.show()
 
 # %%
 # **What you should see.** Ridge explains little, the transformer nearly all that noise
-# leaves. The queries of the disc's region put most of their attention on the disc; those
-# of the other regions do not look for it. With receptive fields that stay in place,
-# ``simulate_routing(kind="fixed")``, the order turns: there factorised readouts do as
-# well, with less to learn.
+# leaves. The queries of the disc's region put most of their attention on the disc;
+# those of the other regions do not look for it. With receptive fields that stay in
+# place, ``simulate_routing(kind="fixed")``, factorised readouts do as well, with less
+# to learn.
