@@ -201,7 +201,7 @@ def plot_score_distribution(
     """
     check_columns("units", units.columns, ["model", "untrained", "r", "ceiling"])
     names = dict(labels or model_labels(units))
-    ax = new_axes(ax, (4.8, 3.3))
+    ax = new_axes(ax, (4.8, 3.3 + 0.32 * max(0, len(names) - 3)))  # legend below
     r = units["r"].to_numpy(np.float64)
     low = min(-0.2, float(np.nanmin(r, initial=0.0)))
     edges = np.linspace(low, 1, _N_BINS + 1)

@@ -1,14 +1,16 @@
 """The report of trained encoders: models compared, what was chosen, where they look."""
 
+from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 
 from analysis.plot_style import number_text
 from analysis.plots_encoder import plot_region_bars
 from analysis.plots_encoding import model_labels
-from analysis.plots_training import plot_learning_curves
 from analysis.plots_ranking import plot_difference_matrix
+from analysis.plots_training import plot_learning_curves
 from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.files import check_writable_folder, read_table
 from tasks.brain_encoder import COMPARISONS_FILE
@@ -61,6 +63,7 @@ _RIDGE_TEXT = """ Ridge regression has the same features, flattened, and the sam
 training pictures; penalties are chosen for each unit by {cv}-fold cross-validation \
 within them, and weights are then fitted to all of them."""
 _RIDGE_SCORE = ", and for ridge of cross-validation"
+_TITLE_LETTERS = 48
 _UNTRAINED = """(untrained) says that the network whose maps are read has random \
 weights; the readout is trained all the same."""
 _READOUTS = {
@@ -106,7 +109,9 @@ def write_brain_encoder_report(folder: str | Path) -> Path:
     check_writable_folder(run.folder)
     bars, layers = [_bar_figure(run)], []
     if run.layers.groupby("model")["layer"].nunique().max() > 1:
-        layers = [layer_figure(run)]
+        # A mean over layers has no place among them.
+        single = run.scores[run.scores["layer"] != LAYERS]
+        layers = [layer_figure(replace(run, scores=single))]
     best = best_rows(run)
     units = [distribution_figure(best)]
     linear = best[best["at_smallest"].notna()]  # of networks it is not defined
@@ -352,9 +357,9 @@ def _training(run: EncodingRun) -> tuple[Section, list[NamedFigure]]:
         return Section("Training", text), []
     text = (
         "Number of parameters of one run, rows of responses that came to training and "
-        "validation, the penalty that validation pictures chose, and the epoch with "
-        "the best mean r of those pictures, whose weights are kept. Where the last "
-        "epoch was the best, more epochs may be better."
+        "validation, the penalty that validation pictures chose, and the epoch that "
+        "was best for those pictures, whose weights are kept. Where the last epoch was "
+        "the best, more epochs may be better."
     )
     if run.provenance.call["together"]:
         text += " One encoder was trained for the units of all subjects together."
@@ -379,7 +384,7 @@ def _curve_figure(
         known = tables.setdefault((model, f"val_{column}"), [])
         if not any(name in other["subject"].to_numpy() for other in known):
             known.append(table.rename(columns={"run": "fold"}))
-    grid = axes_grid(len(tables), 3, (3.4, 3.0))
+    grid = axes_grid(len(tables), 2, (4.6, 3.0))
     for axes, ((model, column), found) in zip(grid, tables.items(), strict=True):
         plot_learning_curves(
             pd.concat(found, ignore_index=True),
@@ -387,7 +392,7 @@ def _curve_figure(
             label="Mean r" if column == "val_r" else "Mean squared error",
             groups="subject" if len(found) > 1 else None,
             training=False,
-            title=f"{simulated_mark(run)}{labels[model]}",
+            title=fill(f"{simulated_mark(run)}{labels[model]}", _TITLE_LETTERS),
             ax=axes,
         )
     item = ReportFigure(

@@ -1,8 +1,10 @@
 """Where the queries of a trained encoder look, picture by picture and on average."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -93,10 +95,11 @@ def load_attention(path: str | Path) -> AttentionMaps:
     if not path.is_file():
         raise FileNotFoundError(f"There are no maps of attention at {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From bytes, so that no file stays open.
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             names = tuple(map(str, file["names"]))
             return AttentionMaps(names, file["mean"], file["examples"], file["rows"])
-    except (KeyError, *DECODER_ERRORS) as error:
+    except (KeyError, BadZipFile, *DECODER_ERRORS) as error:
         raise corrupt(path, "attention", error) from error
 
 
@@ -231,6 +234,8 @@ def _describe(
                     rng=generator(seed, "attention: exchanged maps", category),
                 )
             )
+    if not found:  # queries stand for no category
+        return table
     boxes = pd.concat(found).rename(columns={"n_images": "n_with_object"})
     return table.merge(boxes, on="query", how="left")
 

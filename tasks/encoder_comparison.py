@@ -58,6 +58,8 @@ def compare_models(
         for family, region, mask in region_masks(one):
             here = own[(own["family"] == family) & (own["region"] == region)]
             chosen = dict(zip(here["model"], here["layer"], strict=True))
+            if len(chosen) < 2:  # no unit that could be fitted
+                continue
             guesses = {
                 model: np.asarray(
                     open_matrix(prediction_file(folder, subject, model, layer))[:, mask]

@@ -127,6 +127,7 @@ class NetworkFitter:
             r, r2 = trained.validation(self.own)
             chosen.append((r, r2, np.full(n_units, trained.penalty)))
             kept = encoder
+            del trained  # it holds the responses
         if keep_model and len(held.splits) > 1:
             trained = self._train(None, folder, candidate)
             kept = self._encoder(candidate, held, trained, key, None)

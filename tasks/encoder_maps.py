@@ -1,6 +1,7 @@
 """Feature maps as trained encoders read them: picture by picture, from disk."""
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ PIXELS = "control:pixels"
 """Features that are pictures: a core looks at them."""
 
 _NUMBERS_AT_ONCE = 2**20
+_BLOCKS_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,15 @@ class MapRows:
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         """Read some maps; the array is new, and tokens stay place by place in it."""
-        found = self.codes[rows]
+        found = np.atleast_1d(self.codes[rows])
         # In the order of the file, which disks read fastest.
         kept, back = np.unique(found, return_inverse=True)
         maps = []
         for part, layout in zip(self.parts, self.layouts, strict=True):
+            _announce(part, kept)
             # Unlike an index, `take` lets other threads run while it reads.
-            values = np.take(part, kept, axis=0).astype(np.float32, copy=False)
+            values = np.take(np.asarray(part), kept, axis=0)
+            values = values.astype(np.float32, copy=False)
             if not np.array_equal(found, kept):
                 values = np.take(values, back, axis=0)
             maps.append(_as_maps(values, layout))
@@ -223,6 +227,26 @@ class JoinedRows:
         return found
 
 
+def _announce(part: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
+    """Tell the system which rows of a file are read next.
+
+    Alone it reads from maps in small pieces and waits for each.
+    """
+    file = part.base
+    known = isinstance(part, np.memmap) and isinstance(file, mmap.mmap)
+    if not (known and part.flags.c_contiguous and hasattr(file, "madvise")):
+        return
+    assert isinstance(part, np.memmap)
+    assert isinstance(file, mmap.mmap)
+    first, row_bytes = part.offset % mmap.ALLOCATIONGRANULARITY, part[:1].nbytes
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        if len(run):
+            start = first + int(run[0]) * row_bytes
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            stop = start + len(run) * row_bytes
+            file.madvise(mmap.MADV_WILLNEED, page, stop - page)
+
+
 def _as_maps(values: NDArray[np.float32], layout: MapLayout) -> NDArray[np.float32]:
     """Return stored rows as maps, without a copy."""
     channels, height, width = layout.shape
@@ -269,17 +293,22 @@ def channel_moments(
     for number in range(len(members[0].parts)):
         n, mean, squares = 0.0, np.zeros(()), np.zeros(())
         for member, (codes, counts) in zip(members, counted, strict=True):
-            layout = member.layouts[number]
+            layout, part = member.layouts[number], member.parts[number]
             at_once = max(1, _NUMBERS_AT_ONCE // math.prod(layout.shape))
+            _announce(part, codes[: _BLOCKS_AHEAD * at_once])
             for at in range(0, len(codes), at_once):
                 here = slice(at, at + at_once)
-                values = np.take(member.parts[number], codes[here], axis=0)
+                ahead = at + _BLOCKS_AHEAD * at_once
+                _announce(part, codes[ahead : ahead + at_once])
+                values = np.take(np.asarray(part), codes[here], axis=0)
                 m, own_mean, own_squares = _block_moments(values, counts[here], layout)
                 gap, n = own_mean - mean, n + m
                 mean = mean + gap * (m / n)
                 squares = squares + own_squares + gap**2 * (m * (n - m) / n)
         found.append((mean, squares / n))
     mean, variance = (np.concatenate(values) for values in zip(*found, strict=True))
+    # What rounding leaves of a channel that does not vary.
+    variance[np.sqrt(variance) <= 1e-10 * np.abs(mean)] = 0
     typical = float(np.sqrt(variance.mean())) or 1.0
     scale = np.maximum(np.sqrt(variance), 1e-3 * typical)
     return mean.astype(np.float32), scale.astype(np.float32)

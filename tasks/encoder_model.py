@@ -316,7 +316,10 @@ def save_encoder(folder: str | Path, encoder: FittedEncoder) -> None:
     # Without it the folder holds no encoder, so that old and new files never mix.
     (folder / ENCODER_FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS_FILE) as part:
-        save_file(tensors, part)
+        try:
+            save_file(tensors, part)
+        except safetensors.SafetensorError as error:  # such as a full disk
+            raise OSError(f"{folder / WEIGHTS_FILE} was not written: {error}") from None
     write_table(folder / UNITS_FILE, encoder.units)
     write_table(folder / CURVES_FILE, encoder.curves)
     hashes = {n: sha256_file(folder / n) for n in _FILES}

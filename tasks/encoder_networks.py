@@ -150,7 +150,7 @@ class EncoderOptions:
 
     @property
     def tried(self) -> tuple[float, ...]:
-        """Penalties to choose from; no others than 0 where there is nothing to punish."""
+        """Penalties to choose from: 0 where there is nothing to punish."""
         if self.readout not in _PENALTIES:
             return (0.0,)
         return self.penalties or _PENALTIES[self.readout]

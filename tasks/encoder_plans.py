@@ -466,7 +466,8 @@ def _model_name(
     spec = maps.source.spec
     if spec.name == PIXELS and readout != RIDGE:
         core = options[readout].core
-        return f"{readout} with a {core} core"
+        name = f"{readout} with a {core} core"
+        return name if spec.title == PIXELS else f"{name} of {spec.title}"
     return f"{readout} of {spec.title}" if several else readout
 
 

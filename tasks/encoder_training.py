@@ -1,20 +1,24 @@
 """Training of encoders: subjects side by side, split by split, run by run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from analysis.metrics import pearson_r, r_squared
 from neurovis.adapters.unit_queries import UnitQueries, make_queries
 from neurovis.core.brain_space import HEMISPHERES
+from neurovis.core.device import free_memory_bytes
 from neurovis.core.files import sha256_json
 from neurovis.fitting.network_fit import NetworkFit, fit_network, predict_network
-from tasks.encoder_maps import JoinedRows, MapSource, channel_moments
+from neurovis.fitting.network_parts import ResponseBlocks
+from tasks.encoder_maps import JoinedRows, MapSource, kept_moments
 from tasks.encoder_model import ScaledMaps
 from tasks.encoder_networks import (
     QUERIED,
@@ -26,6 +30,10 @@ from tasks.encoding_data import HeldOut
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+_FLOAT_BYTES = 4
+_NUMBERS_AT_ONCE = 2**22
+_SHARE_OF_MEMORY = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +64,7 @@ class Member:
 class Targets:
     """Standardised responses of all members, side by side."""
 
-    responses: NDArray[np.float32]
+    responses: ResponseBlocks
     groups: NDArray[Any]
     parts: NDArray[np.int64]
     units: pd.DataFrame
@@ -68,17 +76,17 @@ class Targets:
 
 def _gather(members: Sequence[Member], split: int | None) -> Targets:
     """Standardise training responses; a unit of one subject is NaN for all others."""
+    trains = [member.train_rows(split) for member in members]
+    _check_memory(members, trains)
     blocks, groups, tables, places, means, scales, parts = [], [], [], [], [], [], []
     n_outputs = n_parts = 0
-    for member in members:
-        responses, train = member.held.data.responses, member.train_rows(split)
-        values = np.asarray(responses.betas[train], np.float64)
-        mean, spread = values.mean(axis=0), values.std(axis=0)
-        usable = np.isfinite(spread) & (spread > 1e-12 * np.abs(mean)) & (spread > 0)
+    for member, train in zip(members, trains, strict=True):
+        responses = member.held.data.responses
+        mean, spread, usable = _unit_moments(responses.betas, train)
         columns = np.full(responses.n_units, -1, np.int64)
         columns[usable] = n_outputs + np.arange(int(usable.sum()))
         n_outputs += int(usable.sum())
-        blocks.append(((values - mean) / np.where(usable, spread, 1))[:, usable])
+        blocks.append(_standardise(responses.betas, train, mean, spread, usable))
         groups.append(responses.stimuli["stimulus_id"].to_numpy()[train])
         table = responses.units[usable].reset_index(drop=True)
         if len(members) > 1:
@@ -97,24 +105,75 @@ def _gather(members: Sequence[Member], split: int | None) -> Targets:
         raise ValueError(
             f"No unit of {members[0].held.data.name} varies over its training rows."
         )
-    n_rows = sum(map(len, blocks))
-    joined = np.full((n_rows, n_outputs), np.nan, np.float32)
-    rows, at, column = [], 0, 0
-    for block in blocks:
-        here = slice(at, at + len(block))
-        joined[here, column : column + block.shape[1]] = block
-        rows.append(here)
-        at, column = here.stop, column + block.shape[1]
+    edges = np.cumsum([0, *map(len, blocks)]).tolist()
     return Targets(
-        joined,
+        ResponseBlocks(tuple(blocks)),
         np.concatenate(groups),
         np.concatenate(parts),
         pd.concat(tables, ignore_index=True),
-        tuple(rows),
+        tuple(slice(*ends) for ends in pairwise(edges)),
         tuple(places),
         tuple(means),
         tuple(scales),
     )
+
+
+def _check_memory(members: Sequence[Member], trains: Sequence[Rows]) -> None:
+    sizes = [
+        _FLOAT_BYTES * len(train) * member.held.data.responses.n_units
+        for member, train in zip(members, trains, strict=True)
+    ]
+    free = free_memory_bytes(torch.device("cpu"))
+    if sum(sizes) > _SHARE_OF_MEMORY * free:
+        advice = "Choose fewer regions or units"
+        if len(members) > 1:
+            advice += ", or fit the subjects one by one (without `together`)"
+        raise MemoryError(
+            f"The training responses of {', '.join(m.held.data.name for m in members)} "
+            f"need {sum(sizes) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory "
+            f"are free. {advice}."
+        )
+
+
+def _unit_blocks(
+    betas: NDArray[np.floating[Any]], train: Rows
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Return training responses in float64, some units at once."""
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, len(betas)))
+    for start in range(0, betas.shape[1], at_once):
+        units = slice(start, min(start + at_once, betas.shape[1]))
+        # Files are written by units: these are read in one piece.
+        yield units, np.ascontiguousarray(betas[:, units])[train].astype(np.float64)
+
+
+def _unit_moments(
+    betas: NDArray[np.floating[Any]], train: Rows
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return mean and spread of training responses, and which units vary."""
+    mean, spread = np.empty((2, betas.shape[1]))
+    for units, values in _unit_blocks(betas, train):
+        mean[units], spread[units] = values.mean(axis=0), values.std(axis=0)
+    usable = np.isfinite(spread) & (spread > 1e-12 * np.abs(mean)) & (spread > 0)
+    return mean, spread, usable
+
+
+def _standardise(
+    betas: NDArray[np.floating[Any]],
+    train: Rows,
+    mean: FloatArray,
+    spread: FloatArray,
+    usable: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Return the units that vary, with mean 0 and spread 1."""
+    found = np.empty((len(train), int(usable.sum())), np.float32)
+    start = 0
+    for units, values in _unit_blocks(betas, train):
+        kept = np.flatnonzero(usable[units])
+        values -= mean[units]
+        values /= np.where(usable, spread, 1)[units]
+        found[:, start : start + len(kept)] = values[:, kept]
+        start += len(kept)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +186,20 @@ class Trained:
     inputs: tuple[Any, ...]
     queries: UnitQueries | None
     scales: tuple[tuple[NDArray[np.float32], NDArray[np.float32]] | None, ...]
+    device: str = "cpu"
 
     def validation(self, member: int) -> tuple[FloatArray, FloatArray]:
         """Return r and R2 of validation rows, shape (n_units,) each."""
         mine, columns = self.targets.rows[member], self.targets.columns[member]
-        known = columns >= 0
+        block, known = self.targets.responses.blocks[member], columns >= 0
         found = np.full((2, len(columns)), np.nan)
         both = []
         for fit in self.fits:
             rows = fit.held[(fit.held >= mine.start) & (fit.held < mine.stop)]
-            y = self.targets.responses[rows][:, columns[known]]
-            p = predict_network(fit.module, self.inputs, rows=rows)[:, columns[known]]
+            p = predict_network(fit.module, self.inputs, rows=rows, device=self.device)[
+                :, columns[known]
+            ]
+            y = block[rows - mine.start]
             both.append((pearson_r(y, p), r_squared(y, p)))
         found[:, known] = np.mean(both, axis=0)
         return found[0], found[1]
@@ -146,6 +208,13 @@ class Trained:
 @dataclass(frozen=True, eq=False)
 class _FingerprintedMaps(ScaledMaps):
     """Scaled maps that tell their content hash."""
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.maps[rows]
+        # They are new: no copy is needed.
+        found -= self.mean[:, None, None]
+        found /= self.scale[:, None, None]
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -201,6 +270,8 @@ def train_encoder(
     ------
     ValueError
         If no unit varies, or sizes do not go together.
+    MemoryError
+        If the responses leave too little memory.
     """
     targets = _gather(members, split)
     inputs, scales = _inputs(options, members, split)
@@ -247,7 +318,7 @@ def train_encoder(
     tried = {penalty: fit(penalty, 0) for penalty in options.tried}
     best = max(tried, key=lambda penalty: _best_value(tried[penalty]))
     fits = [tried[best], *(fit(best, run) for run in range(1, options.n_runs))]
-    return Trained(tuple(fits), best, targets, inputs, queries, scales)
+    return Trained(tuple(fits), best, targets, inputs, queries, scales, device)
 
 
 def _inputs(
@@ -272,7 +343,7 @@ def _inputs(
             inputs.append(joined)
             scales.append(None)
             continue
-        moments = channel_moments(joined)
+        moments = kept_moments(joined, pairs[0][0].source.store)
         inputs.append(_FingerprintedMaps(joined, *moments))
         scales.append(moments)
     return tuple(inputs), tuple(scales)

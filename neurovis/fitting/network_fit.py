@@ -1,7 +1,7 @@
 """Train a network to predict responses of units, some of which may be missing."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,34 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.device import exact_float32, resolve
 from neurovis.core.rng import generator
 from neurovis.fitting.fwrf_problem import fingerprint
-from neurovis.fitting.network_losses import LOSSES, call, make_loss, validation_scores
-from neurovis.fitting.network_parts import (
+from neurovis.fitting.network_batches import (
+    Batch,
     Batches,
+    InputBatches,
+    ReadAhead,
+    are_small,
+)
+from neurovis.fitting.network_losses import (
+    LOSSES,
+    call,
+    join_scores,
+    make_loss,
+    score_block,
+)
+from neurovis.fitting.network_parts import (
     Rows,
     Targets,
     check_inputs,
     check_targets,
     describe,
     mark,
-    read_rows,
+    row_blocks,
 )
 from neurovis.fitting.ridge_folds import group_numbers
 from neurovis.fitting.settings import Training, TrainSettings
@@ -117,10 +129,13 @@ def fit_network(
     inputs : array-like, shape (n_images, ...), or tuple or list of such
         What the module takes. Each is read batch by batch with ascending rows, as
         float32: an array, tensor, memory map or HDF5 data set, or any object with
-        `shape` that can be indexed with an array of rows.
-    responses : array-like, shape (n_images, n_units)
+        `shape` that can be indexed with an array of rows. Unless all are in memory
+        and small, one thread reads the next batch while a step is made.
+    responses : array-like, shape (n_images, n_units), or ResponseBlocks
         Responses. NaN: this unit was not measured with this picture; it counts
-        neither in the loss nor in scores. So several subjects can stand side by side.
+        neither in the loss nor in scores. So several subjects can stand side by side;
+        as `ResponseBlocks` they need no room for what was not measured. float32 is
+        not copied, and a memory map is read row by row.
     groups : array-like of int or str, shape (n_images,), optional
         Group of each row, such as its stimulus: rows of one group are on one side.
     validation : float, default 0.1
@@ -198,17 +213,24 @@ def fit_network(
     _check_module(module, penalty)
     several = check_inputs(inputs)
     targets = check_targets(responses, int(several[0].shape[0]), parts)
-    trained, held = split_groups(len(targets.values), groups, validation, seed)
+    trained, held = split_groups(len(targets), groups, validation, seed)
     _check_trained(targets, trained)
+    is_threaded = not are_small(several, len(targets))
+    pin = is_threaded and resolve(device).type == "cuda"
 
-    def batches(epoch: int) -> Batches:
+    def batches(epoch: int) -> Sequence[Batch]:
         order = generator(seed, "readout batches", epoch).permutation(trained)
-        return Batches(several, targets, order, batch_size, settings.accumulate)
+        every = settings.accumulate
+        return ahead.over(Batches(several, targets, order, batch_size, every, pin))
 
     def validate(network: nn.Module) -> Mapping[str, float]:
-        pairs = Batches(several, targets, held, 4 * batch_size)
-        predicted = torch.cat([call(network, pair.inputs).cpu() for pair in pairs])
-        return validation_scores(predicted, targets.values[torch.from_numpy(held)])
+        found = []
+        for at, own, units, block in targets.pieces(held):
+            reads = ahead.over(InputBatches(several, held[at], 4 * batch_size, pin))
+            predicted = _predict(network, reads, len(at), units)
+            measured = torch.from_numpy(np.take(block, own, axis=0))
+            found.append(score_block(predicted, measured))
+        return join_scores(found)
 
     depends = None
     if folder is not None:
@@ -217,24 +239,25 @@ def fit_network(
             "given": dict(identity or {}),
             "module": describe(module),
             "inputs": [mark(values) for values in several],
-            "responses": [fingerprint(targets.values), fingerprint(targets.parts)],
+            "responses": [fingerprint(v) for v in (*targets.blocks, targets.parts)],
             "rows": [fingerprint(trained), fingerprint(held)],
             "loss": loss,
             "penalty": float(penalty),
             "batch_size": int(batch_size),
         }
-    result = train(
-        module,
-        batches,
-        make_loss(loss, penalty),
-        settings=settings,
-        validate=validate,
-        seed=seed,
-        device=device,
-        folder=folder,
-        identity=depends,
-        description=description,
-    )
+    with ReadAhead(is_threaded=is_threaded) as ahead:
+        result = train(
+            module,
+            batches,
+            make_loss(loss, penalty),
+            settings=settings,
+            validate=validate,
+            seed=seed,
+            device=device,
+            folder=folder,
+            identity=depends,
+            description=description,
+        )
     fitted = copy.deepcopy(module).cpu()
     fitted.load_state_dict(result.state)
     return NetworkFit(fitted.eval(), result, trained, held)
@@ -285,12 +308,31 @@ def predict_network(
     ascending, back = np.unique(wanted, return_inverse=True)
     place = resolve(device)
     network = copy.deepcopy(module).to(place).eval()
-    blocks = []
-    with torch.no_grad(), exact_float32():
-        for start in range(0, len(ascending), batch_size):
-            some = read_rows(several, ascending[start : start + batch_size])
-            blocks.append(call(network, some).cpu().numpy())
-    return np.concatenate(blocks)[back.reshape(-1)]
+    is_threaded = not are_small(several, len(ascending))
+    pin = is_threaded and place.type == "cuda"
+    with torch.no_grad(), exact_float32(), ReadAhead(is_threaded=is_threaded) as ahead:
+        reads = ahead.over(InputBatches(several, ascending, batch_size, pin))
+        found = _predict(network, reads, len(ascending)).numpy()
+    back = back.reshape(-1)
+    in_order = np.array_equal(back, np.arange(len(back)))
+    return found if in_order else found[back]
+
+
+def _predict(
+    network: nn.Module,
+    reads: Sequence[tuple[Tensor, ...]],
+    n_rows: int,
+    units: slice | None = None,
+) -> Tensor:
+    """Return predictions on the CPU, of all units or some."""
+    found, start = torch.empty(0), 0
+    for inputs in reads:
+        out = call(network, inputs)[:, units or slice(None)]
+        if not start:  # only now the number of units is known
+            found = torch.empty((n_rows, out.shape[1]))
+        found[start : start + len(out)] = out
+        start += len(out)
+    return found
 
 
 def split_groups(
@@ -359,14 +401,18 @@ def _check_module(module: nn.Module, penalty: float = 0.0) -> None:
 
 
 def _check_trained(targets: Targets, trained: Rows) -> None:
-    has_value = torch.zeros(len(targets.parts), dtype=torch.bool)
-    for rows in torch.split(torch.from_numpy(trained), 1024):
-        has_value |= targets.values[rows].isfinite().any(0)
+    has_value = np.zeros(len(targets.parts), bool)
+    for _, own, units, block in targets.pieces(trained):
+        is_trained = np.zeros(len(block), bool)
+        is_trained[own] = True
+        for rows in row_blocks(block):
+            finite = np.isfinite(block[rows]) & is_trained[rows, None]
+            has_value[units] |= finite.any(0)
     if not has_value.all():
         missing = ~has_value
         raise ValueError(
             f"{int(missing.sum())} units were measured for held-out pictures only (the "
-            f"first: unit {int(missing.int().argmax())}), so that nothing trains them. "
+            f"first: unit {int(missing.argmax())}), so that nothing trains them. "
             "Leave those units out, or choose another `seed` or `validation`."
         )
 

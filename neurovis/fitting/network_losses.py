@@ -1,16 +1,17 @@
 """Losses and scores of networks that predict units, some of them not measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from neurovis.fitting.network_parts import Batch
+from neurovis.fitting.network_batches import Batch
 
 LOSSES = ("mean", "mean+ccc", "sum")
 
-_NUMBERS_AT_ONCE = 2**22
+_NUMBERS_AT_ONCE = 2**20
 
 
 def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -35,7 +36,7 @@ def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     """
     tensors = chain(module.parameters(), module.buffers())
     place = next((values.device for values in tensors), torch.device("cpu"))
-    out = module(*(values.to(place) for values in inputs))
+    out = module(*(to_device(values, place) for values in inputs))
     if not isinstance(out, Tensor):
         raise TypeError(
             "`module` must return one tensor (n_images, n_units); got "
@@ -47,6 +48,24 @@ def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
             f"gave shape {tuple(out.shape)}."
         )
     return out.float()
+
+
+def to_device(values: Tensor, place: torch.device) -> Tensor:
+    """Move a tensor; from pinned memory to CUDA while the computation goes on.
+
+    Parameters
+    ----------
+    values : Tensor
+        On the CPU, or on `place`.
+    place : torch.device
+        Where it is needed.
+
+    Returns
+    -------
+    Tensor
+        There.
+    """
+    return values.to(place, non_blocking=place.type == "cuda")
 
 
 def make_loss(
@@ -69,7 +88,7 @@ def make_loss(
 
     def loss(module: nn.Module, batch: Batch) -> tuple[Tensor, float]:
         predicted, n_images = call(module, batch.inputs), len(batch.measured)
-        measured = batch.measured.to(predicted.device)
+        measured = to_device(batch.measured, predicted.device)
         if predicted.shape != measured.shape:
             raise ValueError(
                 f"`module` predicts {predicted.shape[1]} units, and `responses` have "
@@ -82,7 +101,7 @@ def make_loss(
         if kind == "sum":
             total = errors.sum()
         else:
-            total = (errors.sum(0) * batch.scale.to(errors.device)).sum()
+            total = (errors.sum(0) * to_device(batch.scale, errors.device)).sum()
         if kind == "mean+ccc":
             total = total + n_images * discordance(predicted, measured)
         if penalty:
@@ -158,17 +177,69 @@ def validation_scores(predicted: Tensor, measured: Tensor) -> dict[str, float]:
     >>> validation_scores(2 * torch.nan_to_num(y), y)
     {'loss': 5.5, 'r': 1.0}
     """
-    errors, n, correlations = 0.0, 0, []
+    return join_scores([score_block(predicted, measured)])
+
+
+@dataclass(frozen=True)
+class BlockScores:
+    """Scores of some units.
+
+    Parameters
+    ----------
+    squares : float
+        Sum of squared errors.
+    n : int
+        Measured entries.
+    r : Tensor of float64, shape (n_units,)
+        Pearson's r; NaN where it is not defined.
+    """
+
+    squares: float
+    n: int
+    r: Tensor
+
+
+def score_block(predicted: Tensor, measured: Tensor) -> BlockScores:
+    """Score units whose pictures are all here, in float64.
+
+    Parameters
+    ----------
+    predicted, measured : Tensor, shape (n_images, n_units)
+        As `validation_scores`.
+
+    Returns
+    -------
+    BlockScores
+        For `join_scores`.
+    """
+    squares, n, correlations = 0.0, 0, []
     at_once = max(1, _NUMBERS_AT_ONCE // max(1, len(predicted)))
     pieces = (torch.split(v, at_once, 1) for v in (predicted, measured))
     for x, y in zip(*pieces, strict=True):
         is_measured = y.isfinite()
         x, y = (torch.where(is_measured, v.double(), 0) for v in (x, y))
-        errors += float((x - y).square().sum())
+        squares += float((x - y).square().sum())
         n += int(is_measured.sum())
         correlations.append(_correlations(x, y, is_measured))
-    r = torch.cat(correlations)
-    return {"loss": errors / n if n else float("nan"), "r": float(r.nanmean())}
+    return BlockScores(squares, n, torch.cat(correlations))
+
+
+def join_scores(blocks: Sequence[BlockScores]) -> dict[str, float]:
+    """Return the scores of all units.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockScores
+        At least one.
+
+    Returns
+    -------
+    dict
+        As `validation_scores`.
+    """
+    n, r = sum(block.n for block in blocks), torch.cat([block.r for block in blocks])
+    squares = sum(block.squares for block in blocks)
+    return {"loss": squares / n if n else float("nan"), "r": float(r.nanmean())}
 
 
 def _correlations(x: Tensor, y: Tensor, is_measured: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""What fits of networks are made of: checked data, batches and fingerprints."""
+"""What fits of networks are made of: checked data and fingerprints."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from neurovis.fitting.ridge_features import tensor_of
 Rows = NDArray[np.intp]
 
 _ROWS_AT_ONCE = 1024
+_NUMBERS_AT_ONCE = 2**22
 _CPU = torch.device("cpu")
 
 
@@ -100,23 +101,101 @@ def check_parts(parts: ArrayLike, n_units: int) -> Rows:
     return np.unique(number, return_inverse=True)[1].reshape(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ResponseBlocks:
+    """Responses of subjects with pictures and units of their own.
+
+    Side by side they are one matrix: the pictures of the first block come first, and
+    so do its units. Between blocks nothing was measured, and nothing is kept.
+
+    Parameters
+    ----------
+    blocks : tuple of array-like, each of shape (n_images, n_units)
+        Responses of each subject; NaN where a unit was not measured.
+
+    Examples
+    --------
+    >>> ResponseBlocks((np.zeros((3, 2)), np.ones((1, 4)))).shape
+    (4, 6)
+    """
+
+    blocks: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pictures and units of all blocks."""
+        sizes = [block.shape for block in self.blocks]
+        return sum(n for n, _ in sizes), sum(n for _, n in sizes)
+
+
+@dataclass(frozen=True, eq=False)
 class Targets:
     """Responses with what is known of the missing ones.
 
     Parameters
     ----------
-    values : Tensor of float32, shape (n_images, n_units)
-        Responses; NaN where a unit was not measured.
+    blocks : tuple of ndarray of float32, each of shape (n_images, n_units)
+        Responses, as `ResponseBlocks`; NaN where a unit was not measured.
     parts : Tensor of int64, shape (n_units,)
         Part of each unit, from 0.
     n_measured : Tensor of float64, shape (n_images, n_parts)
         Measured units of each picture.
     """
 
-    values: Tensor
+    blocks: tuple[NDArray[np.float32], ...]
     parts: Tensor
     n_measured: Tensor
+
+    def __len__(self) -> int:
+        return len(self.n_measured)
+
+    def take(self, rows: Rows) -> Tensor:
+        """Return the responses to some pictures.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Rows, from 0.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, n_units)
+            NaN where nothing was measured.
+        """
+        if len(self.blocks) == 1:
+            return torch.from_numpy(np.take(self.blocks[0], rows, axis=0))
+        found = np.full((len(rows), len(self.parts)), np.nan, np.float32)
+        for at, own, units, block in self.pieces(rows):
+            found[at, units] = np.take(block, own, axis=0)
+        return torch.from_numpy(found)
+
+    def pieces(
+        self, rows: Rows
+    ) -> Iterator[tuple[Rows, Rows, slice, NDArray[np.float32]]]:
+        """Tell where some pictures lie.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Rows, from 0.
+
+        Yields
+        ------
+        at : ndarray of int
+            Places in `rows` of the pictures of a block that has some.
+        own : ndarray of int
+            Their rows in the block.
+        units : slice
+            Units of the block.
+        block : ndarray of float32, shape (n_images, n_units)
+            Its responses.
+        """
+        row = unit = 0
+        for block in self.blocks:
+            at = np.flatnonzero((rows >= row) & (rows < row + len(block)))
+            if len(at):
+                yield at, rows[at] - row, slice(unit, unit + block.shape[1]), block
+            row, unit = row + len(block), unit + block.shape[1]
 
 
 def check_targets(responses: Any, n_rows: int, parts: ArrayLike | None) -> Targets:
@@ -124,8 +203,9 @@ def check_targets(responses: Any, n_rows: int, parts: ArrayLike | None) -> Targe
 
     Parameters
     ----------
-    responses : array-like, shape (n_images, n_units)
-        Responses; NaN where a unit was not measured.
+    responses : array-like, shape (n_images, n_units), or ResponseBlocks
+        Responses; NaN where a unit was not measured. What is float32 already is not
+        copied.
     n_rows : int
         Number of pictures that inputs have.
     parts : array-like of int, shape (n_units,), optional
@@ -149,132 +229,86 @@ def check_targets(responses: Any, n_rows: int, parts: ArrayLike | None) -> Targe
     ValueError: `responses` of 1 of 2 units are NaN for all pictures (the first is \
 unit 1). Leave those units out.
     """
-    values = tensor_of(responses, torch.float32, _CPU)
-    if values.ndim != 2 or len(values) != n_rows or not values.shape[1]:
+    given = responses.blocks if isinstance(responses, ResponseBlocks) else (responses,)
+    blocks = tuple(_float32(block) for block in given)
+    shapes = [block.shape for block in blocks]
+    whole = (
+        shapes[0] if len(shapes) == 1 else tuple(map(sum, zip(*shapes, strict=True)))
+    )
+    if {len(s) for s in shapes} != {2} or whole[0] != n_rows or not whole[1]:
         raise ValueError(
             f"`responses` must have shape ({n_rows}, n_units), one row per picture of "
-            f"`inputs`; got {tuple(values.shape)}."
+            f"`inputs`; got {whole}."
         )
-    n_units = values.shape[1]
+    n_units = whole[1]
     number = np.zeros(n_units, int) if parts is None else check_parts(parts, n_units)
-    part = torch.from_numpy(number)
-    member = torch.nn.functional.one_hot(part).float()
-    counts, has_value = [], torch.zeros(n_units, dtype=torch.bool)
-    is_infinite = torch.zeros(n_units, dtype=torch.bool)
-    for block in torch.split(values, _ROWS_AT_ONCE):
-        finite = block.isfinite()
-        counts.append((finite.float() @ member).double())
-        has_value |= finite.any(0)
-        is_infinite |= block.isinf().any(0)
-    n_measured = torch.cat(counts)
-    empty = n_measured.sum(1) == 0
+    n_parts = int(number.max()) + 1
+    counts, known, infinite = [], [], []
+    start = 0
+    for block in blocks:
+        part = number[start : start + block.shape[1]]
+        member = (part[:, None] == np.arange(n_parts)).astype(np.float32)
+        has_value = np.zeros(len(part), bool)
+        is_infinite = np.zeros(len(part), bool)
+        for rows in row_blocks(block):
+            finite = np.isfinite(block[rows])
+            counts.append((finite.astype(np.float32) @ member).astype(np.float64))
+            has_value |= finite.any(0)
+            is_infinite |= np.isinf(block[rows]).any(0)
+        known.append(has_value)
+        infinite.append(is_infinite)
+        start += len(part)
+    n_measured = np.concatenate(counts)
     _refuse(
-        is_infinite, "have infinite values", "unit", "Write NaN for what is missing"
+        np.concatenate(infinite),
+        "have infinite values",
+        "unit",
+        "Write NaN for what is missing",
     )
-    _refuse(~has_value, "are NaN for all pictures", "unit", "Leave those units out")
+    unknown = ~np.concatenate(known)
+    _refuse(unknown, "are NaN for all pictures", "unit", "Leave those units out")
+    empty = n_measured.sum(1) == 0
     _refuse(empty, "are NaN for all units", "picture", "Leave those pictures out")
-    return Targets(values, part, n_measured)
+    return Targets(blocks, torch.from_numpy(number), torch.from_numpy(n_measured))
 
 
-def _refuse(bad: Tensor, what: str, kind: str, advice: str) -> None:
-    if bad.any():
-        raise ValueError(
-            f"`responses` of {int(bad.sum())} of {len(bad)} {kind}s {what} (the first "
-            f"is {kind} {int(bad.int().argmax())}). {advice}."
-        )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some pictures.
+def row_blocks(values: NDArray[Any]) -> Iterator[slice]:
+    """Return blocks of rows that are small beside a large matrix.
 
     Parameters
     ----------
-    inputs : tuple of Tensor
-        Inputs, float32.
-    measured : Tensor, shape (n_images, n_units)
-        Responses; NaN where a unit was not measured.
-    scale : Tensor of float32, shape (n_units,)
-        Factor of the squared errors of each unit in the loss "mean".
-    is_whole : bool
-        Whether every unit was measured with every picture.
-    """
+    values : ndarray, shape (n_rows, n_columns)
+        Matrix.
 
-    inputs: tuple[Tensor, ...]
-    measured: Tensor
-    scale: Tensor
-    is_whole: bool
-
-
-@dataclass(frozen=True)
-class Batches(Sequence[Batch]):
-    """Batches that are read when asked for.
-
-    Parameters
-    ----------
-    inputs : tuple of array-like
-        Inputs.
-    targets : Targets
-        Responses.
-    rows : ndarray of int
-        Rows in the order of use, each once.
-    size : int
-        Pictures per batch.
-    per_step : int, default 1
-        Batches per optimiser step.
-    """
-
-    inputs: tuple[Any, ...]
-    targets: Targets
-    rows: Rows
-    size: int
-    per_step: int = 1
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __getitem__(self, index: Any) -> Any:
-        rows = self.rows[index * self.size : (index + 1) * self.size]
-        ascending = np.sort(rows)  # HDF5 reads no other order
-        at, targets = torch.from_numpy(ascending), self.targets
-        measured = targets.values[at]
-        is_whole = int(targets.n_measured[at].sum()) == measured.numel()
-        inputs = read_rows(self.inputs, ascending)
-        return Batch(inputs, measured, self._scale(index), is_whole)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[index] for index in range(len(self)))
-
-    def _scale(self, index: int) -> Tensor:
-        """Return pictures per measured entry, over the whole optimiser step."""
-        first = index // self.per_step * self.per_step * self.size
-        rows = self.rows[first : first + self.per_step * self.size]
-        n_measured = self.targets.n_measured[torch.from_numpy(rows)].sum(0)
-        scale = torch.where(n_measured > 0, len(rows) / n_measured, 0.0)
-        return scale.float()[self.targets.parts]
-
-
-def read_rows(inputs: tuple[Any, ...], ascending: Rows) -> tuple[Tensor, ...]:
-    """Read some rows of all inputs.
-
-    Parameters
-    ----------
-    inputs : tuple of array-like
-        Inputs.
-    ascending : ndarray of int
-        Rows, each once.
-
-    Returns
-    -------
-    tuple of Tensor
-        float32, on the CPU.
+    Yields
+    ------
+    slice
+        Rows.
 
     Examples
     --------
-    >>> read_rows((np.eye(3),), np.array([0, 2]))[0].tolist()
-    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> [rows.stop for rows in row_blocks(np.empty((2, 2**22)))]
+    [1, 2]
     """
-    return tuple(tensor_of(v[ascending], torch.float32, _CPU) for v in inputs)
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, values.shape[1]))
+    for start in range(0, len(values), at_once):
+        yield slice(start, min(start + at_once, len(values)))
+
+
+def _float32(values: Any) -> NDArray[np.float32]:
+    if not isinstance(values, Tensor):
+        values = np.asarray(values)
+        if values.dtype == np.float32 and values.dtype.isnative:
+            return cast(NDArray[np.float32], values)  # a memory map stays on disk
+    return cast(NDArray[np.float32], tensor_of(values, torch.float32, _CPU).numpy())
+
+
+def _refuse(bad: NDArray[np.bool_], what: str, kind: str, advice: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"`responses` of {int(bad.sum())} of {len(bad)} {kind}s {what} (the first "
+            f"is {kind} {int(bad.argmax())}). {advice}."
+        )
 
 
 def mark(values: Any) -> str:
@@ -303,7 +337,7 @@ def mark(values: Any) -> str:
     sha = hashlib.sha256(f"{tuple(values.shape)}".encode())
     for start in range(0, int(values.shape[0]), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, int(values.shape[0]))
-        (block,) = read_rows((values,), np.arange(start, stop))
+        block = tensor_of(values[np.arange(start, stop)], torch.float32, _CPU)
         sha.update(np.ascontiguousarray(block.numpy()).data)
     return sha.hexdigest()
 

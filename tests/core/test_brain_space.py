@@ -1,5 +1,7 @@
 """Places of units: numbering, and the way back onto the brain."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from neurovis.core.brain_space import (
     SurfaceSpace,
     VolumeSpace,
+    describe_space,
     flat_places,
+    read_space,
     unit_maps,
 )
 
@@ -147,3 +151,17 @@ def test_impossible_spaces_are_refused():
         SurfaceSpace("s", (3,))
     with pytest.raises(ValueError, match="whole number"):
         SurfaceSpace("s", (3, 1.5))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        None,
+        SurfaceSpace("s", (2, 3)),
+        VolumeSpace("v", (2, 3, 4)),
+        VolumeSpace("v", (2, 3, 4), np.diag([1.8, 1.8, 1.8, 1])),
+    ],
+)
+def test_spaces_are_read_back_from_json(space):
+    text = json.dumps(describe_space(space))
+    assert read_space(json.loads(text)) == space

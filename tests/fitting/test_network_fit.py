@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from neurovis.core.rng import generator
+from neurovis.fitting.network_batches import Batches
 from neurovis.fitting.network_fit import (
     fit_network,
     predict_network,
@@ -14,7 +15,7 @@ from neurovis.fitting.network_fit import (
     split_groups,
 )
 from neurovis.fitting.network_losses import discordance, validation_scores
-from neurovis.fitting.network_parts import Batches, check_inputs, check_targets
+from neurovis.fitting.network_parts import check_inputs, check_targets
 from neurovis.fitting.train import TrainSettings, train
 from neurovis.fitting.vector_readouts import LinearReadout
 

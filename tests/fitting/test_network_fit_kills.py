@@ -30,6 +30,17 @@ maps, context, responses = (
     for shape in ((60, 3, 5, 5), (60, 2, 3, 3), (60, 8))
 )
 responses[rng.random((60, 8)) < 0.3] = np.nan
+
+
+class Lazy:
+    '''Not in memory: a thread reads ahead.'''
+
+    shape, fingerprint = maps.shape, "maps"
+
+    def __getitem__(self, rows):
+        return maps[rows]
+
+
 readout = SemanticSpatialReadout(
     (3, 5, 5), 8, context_shape=(2, 3, 3), init_noise=0.1, seed=3
 )
@@ -49,7 +60,7 @@ def attempt(name, n_syncs):
         sync(handle)
 
     os.fsync = counted
-    fit_network(readout, (maps, context), responses, parts=np.arange(8) % 2,
+    fit_network(readout, (Lazy(), context), responses, parts=np.arange(8) % 2,
                 loss="mean+ccc", penalty=1e-3, batch_size=8, settings=settings,
                 seed=5, folder=folder / name)
     os._exit(0)

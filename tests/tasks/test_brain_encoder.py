@@ -1,23 +1,31 @@
 """Trained encoders from maps to tables: what is found, and what must not leak."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
+import torch
 
+import tasks.encoder_fits
+import tasks.encoder_model
+import tasks.encoder_plans
 import tasks.encoder_training
 from analysis.attention_boxes import box_guidance
 from data_loaders.simulated_routing import simulate_routing
 from data_loaders.simulated_scenes import SceneStyle
 from neurovis.adapters.brain_encoder import BrainEncoderConfig
+from neurovis.core.brain_space import SurfaceSpace
 from neurovis.core.files import read_json, read_table
 from neurovis.core.types import SCORE_COLUMNS
 from tasks.brain_encoder import fit_brain_encoder
 from tasks.brain_sources import BrainData
 from tasks.encoder_attention import attention_file, load_attention
-from tasks.encoder_model import load_encoder
-from tasks.encoder_networks import EncoderOptions
+from tasks.encoder_model import load_encoder, save_encoder
+from tasks.encoder_networks import EncoderOptions, options_of
+from tasks.encoder_predict import read_model_card
 from tasks.encoding_run import load_encoding, model_folder
 
 CALL = {"n_permutations": 30, "n_bootstrap": 30, "device": "cpu"}
@@ -434,3 +442,192 @@ def test_comparisons_need_two_models(tmp_path):
     table = read_table(tmp_path / "comparisons.parquet")
     assert isinstance(table, pd.DataFrame)
     assert len(table) == 0
+
+
+# ------------------------------------------------------------ reviewed: leaks, edges
+
+
+@pytest.mark.parametrize("queries", ["hemispheres", "units"])
+def test_queries_of_no_category_have_attention_without_objects(
+    tmp_path, monkeypatch, queries
+):
+    monkeypatch.setattr(
+        tasks.encoder_plans, "simulate_routing", lambda kind, seed: routed(60)
+    )
+    options = replace(OPTIONS, queries=queries)
+    fit("simulated:content", tmp_path, features=(), options=options)
+    table = read_table(tmp_path / "attention.parquet")
+    assert len(table) == (2 if queries == "hemispheres" else 18)
+    assert "mass" not in table
+
+
+def test_layers_of_a_fold_are_weighted_by_its_own_validation(tmp_path, monkeypatch):
+    brain = routed(60)
+    fits = []
+    real = tasks.encoder_fits.EnsembleFitter.fit
+
+    def spy(self, *args, **options):
+        fits.extend(self.fits)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(tasks.encoder_fits.EnsembleFitter, "fit", spy)
+    features = ["control:colour:lab:grid4,lab:grid2"]
+    call = {"features": features, "readouts": ("factorised",), "test": "folds-3"}
+    fit(brain_data(brain), tmp_path, **call)
+    run = load_encoding(tmp_path)
+    r = np.stack([one.units["validation_r"] for one in fits])
+    assert r.shape == (2, 3, 18)
+    weight = np.exp(50 * np.nan_to_num(r))
+    weight /= weight.sum(axis=0)
+    fold = run.rows("subj01")["split"].factorize()[0]
+    layers = [run.predictions("subj01", "factorised", f"lab:grid{k}") for k in (4, 2)]
+    by_hand = sum(w[fold] * p for w, p in zip(weight, layers, strict=True))
+    told = run.predictions("subj01", "factorised ensemble", "all layers")
+    np.testing.assert_allclose(told, by_hand, atol=1e-5)
+
+
+def test_nothing_trained_together_has_seen_a_picture_that_any_is_tested_on(
+    tmp_path, monkeypatch
+):
+    brain = routed(60)
+    data = brain_data(brain)
+    rows = np.roll(np.arange(60), 2)  # other places in the order, other test pictures
+    responses = data.responses
+    second = BrainData(
+        replace(
+            responses,
+            subject="subj02",
+            betas=np.asarray(responses.betas)[rows],
+            stimuli=responses.stimuli.iloc[rows].reset_index(drop=True),
+            pictures=None,
+        ),
+        features={"maps": data.features["maps"][rows]},
+        map_shapes=data.map_shapes,
+    )
+    first = replace(data, responses=replace(responses, pictures=None))
+    seen = []
+    real = tasks.encoder_training.fit_network
+
+    def spy(*args, **options):
+        seen.append(set(options["groups"]))
+        return real(*args, **options)
+
+    monkeypatch.setattr(tasks.encoder_training, "fit_network", spy)
+    readouts = ("transformer", "ridge")
+    fit([first, second], tmp_path, together=True, readouts=readouts)
+    run = load_encoding(tmp_path)
+    tested = {
+        x for s in ("subj01", "subj02") for x in run.rows(s)["stimulus_id"].tolist()
+    }
+    assert len(tested) == 24
+    assert seen
+    assert not any(pictures & tested for pictures in seen)
+    # All models of a subject have the same rows.
+    assert set(run.units["n_train"]) == {36}
+    assert sum("12 rows are not trained on" in n for n in run.provenance.notes) == 2
+
+
+def test_attention_to_pictures_that_were_trained_on_is_marked(tmp_path):
+    fit(brain_data(routed(40)), tmp_path, readouts=("transformer",), test="folds-2")
+    notes = load_encoding(tmp_path).provenance.notes
+    assert any("pictures that they have seen" in note for note in notes)
+
+
+def test_a_region_without_usable_units_is_not_compared(tmp_path):
+    data = brain_data(routed(40))
+    responses = data.responses
+    labels = responses.units[responses.families[0]]
+    betas = np.array(responses.betas)
+    betas[:, (labels == labels.iloc[0]).to_numpy()] = np.nan
+    data = replace(data, responses=replace(responses, betas=betas))
+    fit(data, tmp_path, readouts=("factorised", "ridge"))
+    table = read_table(tmp_path / "comparisons.parquet")
+    assert labels.iloc[0] not in set(table["region"])
+    assert len(table) == 3  # all units, and two regions
+
+
+def test_damaged_maps_of_attention_are_made_again(tmp_path):
+    data = brain_data(routed(40))
+    fit(data, tmp_path, readouts=("transformer",))
+    path = attention_file(tmp_path, "subj01", "transformer", "")
+    good = path.read_bytes()
+    for damaged in (good[: len(good) // 2], b"", good[:400] + b"?" + good[401:]):
+        path.write_bytes(damaged)
+        fit(data, tmp_path, readouts=("transformer",))
+        assert path.read_bytes() == good
+
+
+def test_too_few_pictures_to_stop_by_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"`validation` is 0\.1 of 10 training"):
+        fit(brain_data(routed(12)), tmp_path, readouts=("factorised",))
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_subjects_whose_maps_differ_in_shape_are_not_trained_together(tmp_path):
+    brain = routed(80, n_subjects=2)
+    data = [brain_data(brain, i) for i in range(2)]
+    data[1] = replace(data[1], map_shapes={"maps": (36, 4, 4)})
+    with pytest.raises(ValueError, match="needs maps of one shape"):
+        fit(data, tmp_path, together=True, readouts=("transformer",))
+
+
+def test_hemispheres_of_some_subjects_only_are_refused(tmp_path):
+    brain = routed(80, n_subjects=2)
+    data = [brain_data(brain, i) for i in range(2)]
+    units = data[1].responses.units.drop(columns="hemisphere")
+    data[1] = replace(data[1], responses=replace(data[1].responses, units=units))
+    with pytest.raises(ValueError, match="needs hemispheres of the units of all"):
+        fit(data, tmp_path, together=True, readouts=("transformer",))
+
+
+def test_the_generator_of_torch_is_left_as_it_was(tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    readouts = ("transformer", "masks", "factorised", "gaussian", "semantic-spatial")
+    fit(brain_data(routed(40)), tmp_path, readouts=(*readouts, "linear", "ridge"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_place_of_units_is_kept_with_an_encoder(tmp_path):
+    data = brain_data(routed(40))
+    space = SurfaceSpace("tiny", (30, 30))
+    units = data.responses.units.drop(columns="hemisphere")
+    places = space.locate(np.r_[0:9, 30:39]).drop(columns="unit_id")
+    units = pd.concat([units.reset_index(drop=True), places], axis=1)
+    responses = replace(data.responses, units=units, space=space)
+    fit(replace(data, responses=responses), tmp_path / "a", readouts=("factorised",))
+    home = model_folder(tmp_path / "a", "subj01", "factorised", "")
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(home, moved)
+    assert read_model_card(moved).space == space
+
+
+def test_a_monitored_loss_is_made_small():
+    own = options_of("factorised", OPTIONS, {"monitor": "loss"})
+    assert not own.training.more_is_better
+    assert options_of("factorised", OPTIONS, {"monitor": "r"}).training.more_is_better
+    with pytest.raises(ValueError, match=r"settings\['monitor'\]"):
+        options_of("factorised", OPTIONS, {"monitor": "auc"})
+
+
+def test_penalties_are_for_readouts_that_have_one():
+    options = replace(OPTIONS, penalties=(0.1, 1.0))
+    tried = {n: options_of(n, options).tried for n in ("vector", "masks", "gaussian")}
+    assert tried == {"vector": (0.0,), "masks": (0.0,), "gaussian": (0.1, 1.0)}
+
+
+def test_weights_that_cannot_be_written_are_told_and_leave_no_encoder(
+    tmp_path, monkeypatch
+):
+    fit(brain_data(routed(40)), tmp_path, readouts=("factorised",))
+    encoder = load_encoder(model_folder(tmp_path, "subj01", "factorised", ""))
+
+    def full(tensors, path):
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(tasks.encoder_model, "save_file", full)
+    with pytest.raises(OSError, match="was not written: No space left"):
+        save_encoder(tmp_path / "other", encoder)
+    with pytest.raises(FileNotFoundError, match="holds no encoder"):
+        load_encoder(tmp_path / "other")
+    assert not list((tmp_path / "other").iterdir())

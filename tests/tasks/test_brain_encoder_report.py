@@ -7,12 +7,15 @@ import shutil
 import numpy as np
 import pytest
 
+from analysis.plots_training import plot_learning_curves
 from data_loaders.simulated_routing import simulate_routing
 from neurovis.core.files import read_json, read_table, write_table
-from tasks import encoder_attention_report
+from tasks import brain_encoder_report, encoder_attention_report
 from tasks.brain_encoder import fit_brain_encoder
 from tasks.brain_encoder_report import finish_brain_encoder
 from tasks.brain_sources import BrainData
+from tasks.encoder_networks import EncoderOptions
+from tasks.encoding_report_parts import layer_figure
 from tasks.encoding_run import load_encoding
 from tasks.encoding_scores import WHOLE
 from tasks.reports import finish_run
@@ -109,7 +112,7 @@ def test_the_report_is_one_file_with_all_parts_and_marks(finished, told):
         assert words in text
     assert told[-1] == f"report {finished / 'report.html'}"
     names = {p.stem for p in (finished / "figures").glob("*.png")}
-    expected = {"models", "differences_subj01", "distribution", "penalties"}
+    expected = {"models", "differences_subj01", "distribution", "penalties", "curves"}
     expected |= {f"attention_subj01_{model}" for model in READOUTS[:2]}
     assert expected <= names
     assert not any(name.startswith("attention_pictures_subj01_masks") for name in names)
@@ -194,6 +197,49 @@ def test_trainings_are_told_as_they_were(finished, told):
         assert epochs == f"{training['best_epochs'][0] + 1} of 2"
 
 
+def test_learning_curves_are_those_that_are_kept(finished, told, monkeypatch):
+    drawn = []
+
+    def spy(curves, **options):
+        drawn.append((curves, options))
+        return plot_learning_curves(curves, **options)
+
+    monkeypatch.setattr(brain_encoder_report, "plot_learning_curves", spy)
+    finish_run(finished)
+    assert len(drawn) == 3  # ridge has none
+    for (curves, options), model in zip(drawn, READOUTS, strict=False):
+        home = finished / "models/subj01" / model / "features"
+        kept = read_table(home / "curves.parquet")
+        assert options["title"] == f"Simulated: {model}"
+        assert curves["epoch"].tolist() == [1, 2]
+        np.testing.assert_array_equal(curves["val_r"], kept["val_r"])
+        np.testing.assert_array_equal(curves["best"], kept["best"])
+
+
+def test_one_training_of_all_subjects_has_one_curve_for_each_run(tmp_path, monkeypatch):
+    drawn = []
+
+    def spy(curves, **options):
+        drawn.append(curves)
+        return plot_learning_curves(curves, **options)
+
+    fit_brain_encoder(
+        make_data(2),
+        ["given:maps"],
+        tmp_path,
+        readouts=("masks",),
+        options=EncoderOptions("masks", n_runs=2),
+        together=True,
+        **CALL,
+    )
+    monkeypatch.setattr(brain_encoder_report, "plot_learning_curves", spy)
+    finish_run(tmp_path)
+    (curves,) = drawn
+    assert set(curves["subject"]) == {"all subjects"}
+    assert len(curves) == 2 * 2
+    assert set(curves["fold"]) == {0, 1}
+
+
 def test_attention_is_told_as_in_its_table(finished, told):
     table = read_table(finished / "attention.parquet")
     queries = table["query"].unique()
@@ -235,7 +281,14 @@ def test_objects_marks_and_long_lists_are_told(finished, tmp_path, monkeypatch):
     assert (folder / "figures/attention_objects_subj01_transformer.png").is_file()
 
 
-def test_layers_and_their_ensemble_have_a_part_of_their_own(tmp_path):
+def test_layers_and_their_ensemble_have_a_part_of_their_own(tmp_path, monkeypatch):
+    shown = []
+
+    def spy(run):
+        shown.extend(run.scores["layer"].unique())
+        return layer_figure(run)
+
+    monkeypatch.setattr(brain_encoder_report, "layer_figure", spy)
     layers = "control:pixels:pixels:grid8,pixels:grid16"
     fit_brain_encoder(
         make_data(),
@@ -249,6 +302,8 @@ def test_layers_and_their_ensemble_have_a_part_of_their_own(tmp_path):
     assert "Attention" not in headings(tmp_path)
     assert any(row[:1] == ["ensemble"] for row in cells(tmp_path))
     assert (tmp_path / "figures" / "layers.png").is_file()
+    assert {"pixels:grid8", "pixels:grid16"} <= set(shown)
+    assert "all layers" not in shown  # it has no place among them
 
 
 def test_a_single_model_without_weights_is_reported_too(tmp_path):

@@ -1,5 +1,7 @@
 """Maps as trained encoders read them: the same numbers as the stored features."""
 
+import mmap
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from tasks.encoder_maps import (
     MapRows,
     channel_moments,
     joined_shape,
+    kept_moments,
     map_sources,
 )
 from tasks.encoding_features import plan_features
@@ -160,3 +163,141 @@ def test_a_channel_that_hardly_varies_is_not_blown_up():
 def test_joined_shapes_add_channels():
     layouts = [MapLayout((2, 3, 3)), MapLayout((5, 3, 3), is_tokens=True)]
     assert joined_shape(layouts, "both") == (7, 3, 3)
+
+
+# ----------------------------------------------------------------------- moments
+
+
+def brute_moments(maps):
+    values = maps[np.arange(len(maps))].astype(np.float64)
+    return values.mean((0, 2, 3)), values.std((0, 2, 3))
+
+
+@pytest.mark.parametrize("is_tokens", [False, True])
+def test_moments_count_a_picture_as_often_as_it_has_rows(is_tokens, monkeypatch):
+    layout, other = MapLayout((4, 3, 5), is_tokens), MapLayout((2, 3, 5))
+    stored = (parts(9, layout, 0), parts(9, other, 1))
+    rng = np.random.default_rng(2)
+    members = tuple(
+        MapRows(tuple(part + shift for part in stored), (layout, other), codes)
+        for shift, codes in ((0, rng.integers(0, 9, 40)), (5, rng.integers(3, 7, 11)))
+    )
+    maps = JoinedRows(members, "mark")
+    for at_once in (2**20, 150, 1):
+        monkeypatch.setattr("tasks.encoder_maps._NUMBERS_AT_ONCE", at_once)
+        mean, scale = channel_moments(maps)
+        expected = brute_moments(maps)
+        np.testing.assert_allclose(mean, expected[0], rtol=1e-6)
+        np.testing.assert_allclose(scale, expected[1], rtol=1e-6)
+
+
+def test_moments_lose_nothing_where_means_are_large():
+    layout = MapLayout((3, 4, 4), is_tokens=True)
+    values = parts(200, layout, 0)
+    values += np.tile(np.float32([0, 3e3, -2e4]), 16)
+    maps = MapRows((values,), (layout,), np.arange(200))
+    _, scale = channel_moments(maps)
+    np.testing.assert_allclose(scale, brute_moments(maps)[1], rtol=1e-6)
+
+
+def test_channels_that_never_vary_have_one_small_scale():
+    layout = MapLayout((3, 7, 7))
+    values = np.repeat(np.float32([[0.1, 1e5 / 3, -2]]), 49, axis=1).repeat(99, axis=0)
+    mean, scale = channel_moments(MapRows((values,), (layout,), np.arange(99)))
+    assert mean.tolist() == values[0, ::49].tolist()
+    assert scale.tolist() == [np.float32(1e-3)] * 3
+
+
+def test_kept_moments_are_computed_once_for_the_same_rows(tmp_path, monkeypatch):
+    layout = MapLayout((2, 3, 4))
+    rows = MapRows((parts(5, layout, 0),), (layout,), np.arange(5))
+    first = kept_moments(JoinedRows((rows,), "some rows"), tmp_path)
+    for found, expected in zip(first, channel_moments(rows), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    other = kept_moments(JoinedRows((rows.take(np.arange(2)),), "others"), tmp_path)
+    assert not np.allclose(other[0], first[0])
+    monkeypatch.setattr("tasks.encoder_maps.channel_moments", None)
+    again = kept_moments(JoinedRows((rows,), "some rows"), tmp_path)
+    for found, expected in zip(again, first, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert len(list((tmp_path / "moments").iterdir())) == 2
+
+
+# ------------------------------------------------------------------------ reading
+
+
+def test_tokens_stay_place_by_place_in_memory():
+    layouts = (MapLayout((4, 3, 5), True), MapLayout((2, 3, 5), True))
+    stored = tuple(parts(6, layout, k) for k, layout in enumerate(layouts))
+    order = np.array([4, 1, 1, 5])
+    for count in (1, 2):
+        rows = MapRows(stored[:count], layouts[:count], np.arange(6)[::-1])
+        pair = JoinedRows((rows, rows), "mark")
+        for maps in (rows, JoinedRows((rows,), "mark"), pair):
+            for some in (order, np.array([1, 2])):
+                found = maps[some]
+                assert found.transpose(0, 2, 3, 1).flags.c_contiguous
+                expected = [
+                    part[5 - some].reshape(len(some), 15, -1).transpose(0, 2, 1)
+                    for part in stored[:count]
+                ]
+                expected = np.concatenate(expected, axis=1)
+                np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+                found[:] = 0  # it is new, and may be changed
+                np.testing.assert_array_equal(
+                    maps[some].reshape(expected.shape), expected
+                )
+
+
+def test_files_are_read_as_arrays_are(tmp_path):
+    layout = MapLayout((3, 20, 25), is_tokens=True)  # rows of 6000 bytes
+    values = parts(40, layout, 0)
+    np.save(tmp_path / "x.npy", values)
+    lazy = np.load(tmp_path / "x.npy", mmap_mode="r")
+    codes = np.random.default_rng(0).integers(0, 40, 60)
+    one, two = (MapRows((part,), (layout,), codes) for part in (values, lazy))
+    for rows in (np.arange(60), np.array([59, 0, 3]), np.array([7])):
+        np.testing.assert_array_equal(one[rows], two[rows])
+    for found, expected in zip(channel_moments(two), channel_moments(one), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_stored_features_are_maps_of_files_whose_rows_are_announced(
+    tmp_path, monkeypatch
+):
+    (maps,) = map_sources(sources(f"{NETWORK}:blocks.1:patches", tmp_path))
+    rows = maps.rows()
+    told = []
+
+    class File:
+        """Takes the place of the map of a file."""
+
+        def madvise(self, option, start, length):
+            told.append((start, length))
+
+    real, (part,) = mmap.mmap, rows.parts
+    assert isinstance(part.base, real)
+    row_bytes, first = part[0].nbytes, part.offset
+    monkeypatch.setattr("tasks.encoder_maps.mmap.mmap", File)
+    monkeypatch.setattr(np.memmap, "base", File(), raising=False)
+    rows[np.array([0, 1, 4])]
+    ends = [(start, start + length) for start, length in told]
+    assert [stop for _, stop in ends] == [first + k * row_bytes for k in (2, 5)]
+    assert all(start % mmap.PAGESIZE == 0 for start, _ in ends)
+    assert ends[0][0] <= first
+    assert ends[1][0] <= first + 4 * row_bytes
+
+
+def test_arrays_of_other_shapes_have_another_identity(tmp_path):
+    values = np.arange(12 * 18, dtype=np.float32).reshape(12, 18)
+    marks = [
+        map_sources(
+            sources(
+                "given:x",
+                tmp_path,
+                make_data(features={"x": values}, map_shapes={"x": shape}),
+            )
+        )[0].identity()
+        for shape in ((2, 3, 3), (2, 9, 1))
+    ]
+    assert marks[0] != marks[1]

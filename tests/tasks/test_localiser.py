@@ -208,6 +208,26 @@ def test_a_fit_of_encoders_is_localised_without_its_averages(
     assert sorted((out / "maps").rglob("lh.*domain-word_d_prime.mgh"))
 
 
+def test_an_encoder_that_was_moved_gets_the_same_maps(encoder, pictures, tmp_path):
+    row = load_encoding(encoder).layers.iloc[0]
+    home = model_folder(encoder, row["subject"], row["model"], row["layer"])
+    moved = tmp_path / "moved"
+    shutil.copytree(home, moved)
+    found = []
+    for model, out in ((home, tmp_path / "a"), (moved, tmp_path / "b")):
+        run_localiser(model, pictures, out, device="cpu", n_permutations=0)
+        maps = sorted((out / "maps").rglob("*.mgh"))
+        assert len(maps) == 2 * (3 + 6)  # hemispheres; domains and categories
+        found.append([(path.name, path.read_bytes()) for path in maps])
+    assert found[0] == found[1]
+    card = moved / "encoder.json"
+    meta = json.loads(card.read_text())
+    meta["training"]["space"] = {"name": "tiny"}
+    card.write_text(json.dumps(meta))
+    with pytest.raises(DataCorruptError, match=r"encoder\.json"):
+        run_localiser(moved, pictures, tmp_path / "c", device="cpu")
+
+
 def test_untrained_networks_are_marked_everywhere(ridge, pictures, tmp_path):
     home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
     copy = tmp_path / "model"
@@ -220,7 +240,7 @@ def test_untrained_networks_are_marked_everywhere(ridge, pictures, tmp_path):
     assert read_table(out / "units.parquet")["untrained"].all()
     assert "control:colour (untrained) lab:grid2: face" in finish_localiser(out)[1]
     notes = read_json(out / "provenance.json")["notes"]
-    assert any(note.startswith("No maps, where the fit left none") for note in notes)
+    assert any(note.startswith("No maps, where neither model nor") for note in notes)
     assert not (out / "maps").exists()
 
 
