@@ -88,7 +88,9 @@ def fit_brain_encoder(
     ] = Queries.regions,
     query_regions: Annotated[
         str | None,
-        typer.Option(help="Regions with a query, separated by commas [all]."),
+        typer.Option(
+            help="Regions with a query, separated by commas, or published [all]."
+        ),
     ] = None,
     context: Annotated[
         str | None,

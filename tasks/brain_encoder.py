@@ -5,6 +5,7 @@ with, are trained on the same features and the same pictures, and judged by pict
 that nothing of them has seen.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +46,7 @@ from tasks.encoding_tables import baseline_tables, model_tables, save_tables
 from tasks.feature_specs import FeatureSpec
 from tasks.runs import begin_run
 
+SHARED = "training"
 ATTENTION_FILE, COMPARISONS_FILE = "attention.parquet", "comparisons.parquet"
 
 
@@ -180,7 +182,7 @@ def fit_brain_encoder(
         second,
         names,
         own,
-        shared=Path(out).absolute() / "training" if together else None,
+        shared=Path(out).absolute() / SHARED if together else None,
         cv=cv,
         seed=seed,
         device=device,
@@ -213,6 +215,8 @@ def fit_brain_encoder(
         for job in jobs:
             run.fit(job, temperature, bar)
         comparisons = run.compare(jobs)
+    # Only a run that is under way needs what all subjects share.
+    shutil.rmtree(folder / SHARED, ignore_errors=True)
     marks = {f"responses {job.name}": job.responses for job in jobs}
     for source in maps[jobs[0].name]:
         if source.backbone is not None:

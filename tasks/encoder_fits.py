@@ -13,7 +13,7 @@ from neurovis.core.brain_space import describe_space
 from neurovis.core.checks import check_option
 from neurovis.core.files import plain, sha256_json
 from tasks.encoder_model import ENCODER_FILE, FittedEncoder, read_card, save_encoder
-from tasks.encoder_networks import EncoderOptions, has_context
+from tasks.encoder_networks import EncoderOptions, has_context, resolved
 from tasks.encoder_training import Member, Trained, train_encoder
 from tasks.encoding_data import HeldOut
 from tasks.encoding_fits import LICENCE, Candidate, Fit
@@ -233,7 +233,7 @@ class NetworkFitter:
         context_shape: Any = shapes[1] if len(shapes) > 1 else None
         return FittedEncoder(
             tuple(fit.module for fit in trained.fits),
-            self.options,
+            resolved(self.options, in_shape, self._with_core),
             in_shape,
             context_shape,
             self._with_core,

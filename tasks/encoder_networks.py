@@ -65,7 +65,8 @@ class EncoderOptions:
     queries : {"regions", "hemispheres", "units"}
         What its queries (and the masks of "masks") stand for.
     query_regions : tuple of str, optional
-        Regions with a query; all by default.
+        Regions with a query; all by default, and for ("published",) those of
+        `neurovis.adapters.unit_queries.PUBLISHED_REGIONS`.
     core : {"small", "rotation", "published"}
         Network that is trained with the readout where pictures are the features.
     covariance : str, default "full"
@@ -131,6 +132,12 @@ class EncoderOptions:
             )
         check_whole("batch_size", self.batch_size, low=1)
         check_whole("n_runs", self.n_runs, low=1)
+
+    @property
+    def region_names(self) -> tuple[str, ...] | str | None:
+        """Regions as `neurovis.adapters.unit_queries.make_queries` takes them."""
+        names = self.query_regions
+        return names[0] if names == ("published",) else names
 
     def architecture(self, n_channels: int) -> BrainEncoderConfig:
         """Return the architecture for maps.
@@ -213,6 +220,31 @@ def default_architecture(n_channels: int) -> BrainEncoderConfig:
         return BrainEncoderConfig(width=64, n_heads=4, feedforward=128, dropout=0.2)
     fits = n_channels <= _WIDE and n_channels % 32 == 0
     return BrainEncoderConfig(width=None if fits else 768)
+
+
+def resolved(
+    options: EncoderOptions, in_shape: tuple[int, int, int], with_core: bool
+) -> EncoderOptions:
+    """Return options that depend on no default, to be kept with an encoder.
+
+    Parameters
+    ----------
+    options : EncoderOptions
+        As they were given.
+    in_shape : tuple of int
+        Channels, height and width of the maps, or of pictures.
+    with_core : bool
+        Whether a core comes first.
+
+    Returns
+    -------
+    EncoderOptions
+        With the architecture of the transformer, if it is one.
+    """
+    if options.readout != "transformer":
+        return options
+    shape = core_shape(core_config(options.core), in_shape) if with_core else in_shape
+    return replace(options, config=options.architecture(shape[0]), changes={})
 
 
 def default_settings(readout: str, **changes: Any) -> TrainSettings:

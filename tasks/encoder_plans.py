@@ -423,7 +423,7 @@ def _check_network(own: EncoderOptions, maps: MapSource, job: Job) -> None:
             own.queries,
             responses.units,
             responses.families,
-            regions=own.query_regions,
+            regions=own.region_names,
         )
         one = UnitQueries(("unit",), 1)
         build_network(own, maps.shape, one, 1, with_core=maps.is_pictures)

@@ -38,8 +38,8 @@ from tasks.encoding_parts import projection_file
 ATTENTION_FILE = "attention.npz"
 
 Fitted = EncodingModel | FwRFModel | FittedEncoder
-Networks = dict[tuple[str, str | None, str | None], Backbone]
-"""Loaded networks by name, weights and rule of resizing."""
+# By name, weights and rule of resizing.
+_Networks = dict[tuple[str, str | None, str | None], Backbone]
 
 _MOST_BYTES = 2**31
 
@@ -354,7 +354,7 @@ def load_picture_model(
     folder: str | Path,
     *,
     weights: str | Path | None = None,
-    networks: Networks | None = None,
+    networks: _Networks | None = None,
 ) -> PictureModel:
     """Load a fitted model with its networks, after both were verified.
 
@@ -396,7 +396,7 @@ def load_picture_model(
 def load_networks(
     spaces: Sequence[Mapping[str, Any]],
     weights: str | Path | None = None,
-    networks: Networks | None = None,
+    networks: _Networks | None = None,
 ) -> list[Backbone]:
     """Load the network of each feature space, each once, and check it.
 
@@ -421,7 +421,7 @@ def load_networks(
     FileNotFoundError, DataCorruptError, MissingDependencyError
         If weights are missing or damaged.
     """
-    loaded: Networks = {} if networks is None else networks
+    loaded: _Networks = {} if networks is None else networks
     wanted = {(f["name"], f["weights"], f["resize"]) for f in spaces}
     if weights is not None and len(wanted) > 1:
         raise ValueError(

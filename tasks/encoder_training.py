@@ -16,8 +16,10 @@ from neurovis.adapters.unit_queries import UnitQueries, make_queries
 from neurovis.core.brain_space import HEMISPHERES
 from neurovis.core.device import free_memory_bytes
 from neurovis.core.files import sha256_json
+from neurovis.core.rng import generator
 from neurovis.fitting.network_fit import NetworkFit, fit_network, predict_network
 from neurovis.fitting.network_parts import ResponseBlocks
+from neurovis.fitting.settings import TrainSettings
 from tasks.encoder_maps import JoinedRows, MapSource, kept_moments
 from tasks.encoder_model import ScaledMaps
 from tasks.encoder_networks import (
@@ -222,11 +224,36 @@ class _FingerprintedMaps(ScaledMaps):
         return sha256_json([self.maps.fingerprint, marks])
 
 
-def _best_value(fit: NetworkFit) -> float:
-    """Return the monitored value of the epoch that was kept."""
+def _merit(fit: NetworkFit, settings: TrainSettings) -> float:
+    """Return the monitored value of the epoch that was kept; more is better."""
     curves = fit.training.curves
-    values = curves.loc[curves["best"], "val_r"]
-    return float(values.iloc[0]) if len(values) else -np.inf
+    value = float(curves.loc[curves["best"], f"val_{settings.monitor}"].iloc[0])
+    return value if settings.more_is_better else -value
+
+
+def run_seed(seed: int, run: int) -> int:
+    """Return the seed of one of several networks.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of all.
+    run : int
+        0-based number.
+
+    Returns
+    -------
+    int
+        `seed` for the first; the others of two seeds have none in common.
+
+    Examples
+    --------
+    >>> run_seed(3, 0), run_seed(3, 1) == run_seed(4, 0)
+    (3, False)
+    """
+    if run == 0:
+        return seed
+    return int(generator(seed, "encoder run", run).integers(2**31))
 
 
 def train_encoder(
@@ -255,7 +282,7 @@ def train_encoder(
     with_core : bool, default False
         Whether the maps are pictures, for a core.
     seed : int, default 0
-        Seed of the first run; each run has the next one.
+        Seed of the first run; see `run_seed`.
     device : str, default "cpu"
         Where to train.
     description : str, default "encoder"
@@ -281,7 +308,7 @@ def train_encoder(
             options.queries,
             targets.units,
             members[0].held.data.responses.families,
-            regions=options.query_regions,
+            regions=options.region_names,
         )
     shapes: list[Any] = [tuple(given.shape[1:]) for given in inputs]
     place = folder / ("all" if split is None else f"split{split}")
@@ -295,7 +322,7 @@ def train_encoder(
             context_shape=shapes[1] if len(shapes) > 1 else None,
             with_core=with_core,
             parts=targets.parts,
-            seed=seed + run,
+            seed=run_seed(seed, run),
         )
         return fit_network(
             network,
@@ -308,7 +335,7 @@ def train_encoder(
             penalty=penalty,
             batch_size=options.batch_size,
             settings=options.training,
-            seed=seed + run,
+            seed=run_seed(seed, run),
             device=device,
             folder=place / f"penalty{penalty:g}-run{run}",
             identity={"options": options.identity()},
@@ -316,7 +343,7 @@ def train_encoder(
         )
 
     tried = {penalty: fit(penalty, 0) for penalty in options.tried}
-    best = max(tried, key=lambda penalty: _best_value(tried[penalty]))
+    best = max(tried, key=lambda penalty: _merit(tried[penalty], options.training))
     fits = [tried[best], *(fit(best, run) for run in range(1, options.n_runs))]
     return Trained(tuple(fits), best, targets, inputs, queries, scales, device)
 

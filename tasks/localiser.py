@@ -27,7 +27,6 @@ from neurovis.core.store import Store
 from neurovis.core.types import SCORE_COLUMNS, Score
 from tasks.encoder_predict import (
     ModelCard,
-    Networks,
     PictureModel,
     load_networks,
     load_picture_model,
@@ -218,7 +217,7 @@ def run_localiser(
         }
     )
     check_same_run(out, arguments)
-    networks: Networks = {}
+    networks: dict[Any, Any] = {}
     # All are checked before any is shown a picture.
     load_networks([f for one in found for f in one.card.spaces], weights, networks)
     folder = begin_run(out, arguments)

@@ -143,7 +143,7 @@ def make_queries(
     units: pd.DataFrame,
     families: Sequence[str] = (),
     *,
-    regions: Sequence[str] | None = None,
+    regions: Sequence[str] | str | None = None,
 ) -> UnitQueries:
     """Return queries for units.
 
@@ -157,10 +157,11 @@ def make_queries(
         of labels per family.
     families : sequence of str
         These columns.
-    regions : sequence of str, optional
+    regions : sequence of str or "published", optional
         Regions that get a query, as `neurovis.core.regions.region_mask` names them; by
         default all labels of all families. Units in none of them share a further query,
-        "no region". Regions without units in a hemisphere get none there.
+        "no region". Regions without units in a hemisphere get none there. "published"
+        stands for those of `PUBLISHED_REGIONS` that occur.
 
     Returns
     -------
@@ -209,6 +210,10 @@ def make_queries(
             for x in found
         }
     else:
+        if isinstance(regions, str):
+            check_option("regions", regions, ("published",))
+            there = {x for xs in region_labels(units, families).values() for x in xs}
+            regions = [name for name in PUBLISHED_REGIONS if name in there]
         masks = {name: region_mask(units, families, name) for name in regions}
     rest = ~np.any([*masks.values(), np.zeros(n_units, np.bool_)], axis=0)
     masks = {**masks, REST: rest}

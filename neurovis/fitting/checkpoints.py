@@ -106,7 +106,7 @@ def write_checkpoint(
     sums = {"json": sha256_bytes(text.encode()), "tensors": hash_state_dict(tensors)}
     entry = canonical_json({"meta": text, "sha256": sums})
     with atomic_path(folder / CHECKPOINT) as part:
-        save_file(dict(tensors), part, {_ENTRY: entry})
+        _save(tensors, part, {_ENTRY: entry})
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -176,7 +176,7 @@ def write_result(
         The rest of the result, as JSON values.
     """
     with atomic_path(folder / MODEL) as part:
-        save_file(dict(state), part)
+        _save(state, part)
     write_table(folder / CURVES, curves)
     sums = {name: sha256_file(folder / name) for name in (MODEL, CURVES)}
     # A run is finished when this file stands; until then the checkpoint counts.
@@ -224,3 +224,12 @@ def read_result(
     curves = read_table(folder / CURVES)
     (folder / CHECKPOINT).unlink(missing_ok=True)  # killed before it was removed
     return state, curves, meta
+
+
+def _save(
+    tensors: Mapping[str, Tensor], part: Path, entries: dict[str, str] | None = None
+) -> None:
+    try:
+        save_file(dict(tensors), part, entries)
+    except safetensors.SafetensorError as error:  # such as a full disk
+        raise OSError(f"{part} was not written: {error}") from None

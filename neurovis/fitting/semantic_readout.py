@@ -183,7 +183,7 @@ class SemanticSpatialReadout(nn.Module):
 
         Parameters
         ----------
-        context : Tensor, shape (n_images, *context_shape)
+        context : Tensor, shape (n_images, n_channels, h, w)
             Context.
         units : slice, or sequence of int, optional
             Which units; all by default, all at once.
@@ -213,7 +213,7 @@ class SemanticSpatialReadout(nn.Module):
         ----------
         maps : Tensor, shape (n_images, n_channels, H, W)
             Feature maps.
-        context : Tensor, shape (n_images, *context_shape)
+        context : Tensor, shape (n_images, n_channels, h, w)
             Context of the same pictures.
 
         Returns

@@ -234,3 +234,20 @@ def test_a_table_without_units_is_refused(kind):
     units = table(["lh"], prf=["V1"])[:0]
     with pytest.raises(ValueError, match=r"`len\(units\)` must be"):
         make_queries(kind, units, ["prf"])
+
+
+def test_published_regions_are_those_that_occur_in_the_published_order():
+    units = pd.DataFrame(
+        {
+            "unit_id": list("abcd"),
+            "floc": ["FFA-1", "", "EBA", ""],
+            "prf": ["", "hV4", "", ""],
+            "streams": ["ventral"] * 4,
+        }
+    )
+    queries = make_queries(
+        "regions", units, ["floc", "prf", "streams"], regions="published"
+    )
+    assert queries.names == ("hV4", "EBA", "FFA-1", "no region")
+    with pytest.raises(ValueError, match="`regions` must be"):
+        make_queries("regions", units, ["floc"], regions="publish")

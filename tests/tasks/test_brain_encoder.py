@@ -631,3 +631,13 @@ def test_weights_that_cannot_be_written_are_told_and_leave_no_encoder(
     with pytest.raises(FileNotFoundError, match="holds no encoder"):
         load_encoder(tmp_path / "other")
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_kept_encoders_depend_on_no_default(tmp_path):
+    brain = routed(40)
+    fit(brain_data(brain), tmp_path, options=EncoderOptions("transformer"))
+    encoder = load_encoder(model_folder(tmp_path, "subj01", "transformer", ""))
+    config = encoder.options.config
+    assert config is not None
+    assert (config.width, config.n_heads, config.feedforward) == (64, 4, 128)
+    assert dict(encoder.options.changes) == {}
