@@ -96,7 +96,7 @@ def load_attention(path: str | Path) -> AttentionMaps:
         raise FileNotFoundError(f"There are no maps of attention at {path}.")
     try:
         # From bytes, so that no file stays open.
-        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(BytesIO(path.read_bytes())) as file:
             names = tuple(map(str, file["names"]))
             return AttentionMaps(names, file["mean"], file["examples"], file["rows"])
     except (KeyError, BadZipFile, *DECODER_ERRORS) as error:

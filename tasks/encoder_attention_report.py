@@ -49,12 +49,9 @@ def attention_section(run: EncodingRun) -> tuple[Section, list[NamedFigure]] | N
 
     Returns
     -------
-    section : Section
-        Of a report, on the layer of each model that was chosen over all units.
-    figures : list of tuple of str and ReportFigure
-        Its figures.
-
-    None where no attention was kept.
+    tuple of Section and list of tuple, or None
+        Section of a report, on the layer of each model that was chosen over all units,
+        and its figures by name; None where no attention was kept.
 
     Raises
     ------

@@ -298,10 +298,12 @@ class EnsembleFitter:
 
         Parameters
         ----------
+        candidate : Candidate
+            Not needed.
         held : HeldOut
             What the layers predict; each split has weights of its own.
-        candidate, keep_model, key, folder : object
-            Nothing of them is needed.
+        keep_model, key, folder : object
+            Not needed.
 
         Returns
         -------

@@ -57,7 +57,18 @@ class Member:
     context: MapSource | None = None
 
     def train_rows(self, split: int | None) -> Rows:
-        """Return the rows to train on, those of the kept model for no split."""
+        """Return the rows to train on.
+
+        Parameters
+        ----------
+        split : int or None
+            Number of a split; None for the model that is kept.
+
+        Returns
+        -------
+        ndarray of int64
+            0-based rows.
+        """
         held = self.held
         return held.final_train if split is None else held.splits[split].train
 
@@ -191,7 +202,18 @@ class Trained:
     device: str = "cpu"
 
     def validation(self, member: int) -> tuple[FloatArray, FloatArray]:
-        """Return r and R2 of validation rows, shape (n_units,) each."""
+        """Return how well validation rows are predicted, averaged over runs.
+
+        Parameters
+        ----------
+        member : int
+            Number of the subject.
+
+        Returns
+        -------
+        r, r2 : ndarray of float64, shape (n_units,)
+            NaN for units that could not be trained.
+        """
         mine, columns = self.targets.rows[member], self.targets.columns[member]
         block, known = self.targets.responses.blocks[member], columns >= 0
         found = np.full((2, len(columns)), np.nan)
