@@ -75,7 +75,25 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Standardised responses of all members, side by side."""
+    """Standardised training responses of all subjects, side by side.
+
+    Parameters
+    ----------
+    responses : ResponseBlocks
+        One block per subject, of the units that can be trained.
+    groups : ndarray, shape (n_rows,)
+        Stimulus of each row.
+    parts : ndarray of int64, shape (n_outputs,)
+        Subject and hemisphere of each unit, numbered.
+    units : DataFrame
+        One row per unit that can be trained.
+    rows : tuple of slice
+        Rows of each subject.
+    columns : tuple of ndarray of int64, each of shape (n_units,)
+        Output of each unit of each subject; -1 for those that cannot be trained.
+    mean, scale : tuple of ndarray of float32, each of shape (n_units,)
+        What responses were shifted and divided by.
+    """
 
     responses: ResponseBlocks
     groups: NDArray[Any]
@@ -191,7 +209,25 @@ def _standardise(
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Runs of one split, with the penalty that validation pictures chose."""
+    """Networks of one split, with the penalty that validation pictures chose.
+
+    Parameters
+    ----------
+    fits : tuple of NetworkFit
+        One per run.
+    penalty : float
+        What was chosen.
+    targets : Targets
+        What they were trained on.
+    inputs : tuple
+        Maps of training rows, scaled.
+    queries : UnitQueries or None
+        Queries of the units.
+    scales : tuple
+        Mean and scale of the channels of each input, or None.
+    device : str, default "cpu"
+        Where validation rows are predicted.
+    """
 
     fits: tuple[NetworkFit, ...]
     penalty: float
