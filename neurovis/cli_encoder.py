@@ -224,7 +224,7 @@ def fit_brain_encoder(
     from neurovis.adapters.brain_encoder import BrainEncoderConfig
     from neurovis.fitting.network_fit import published_settings
     from tasks.brain_encoder import fit_brain_encoder as fit
-    from tasks.encoder_networks import EncoderOptions
+    from tasks.encoder_options import EncoderOptions
 
     published = recipe is Recipe.published
     given: dict[str, Any] = {

@@ -24,7 +24,7 @@ from tasks.brain_sources import BrainData
 from tasks.encoder_attention import attention_table
 from tasks.encoder_comparison import compare_models
 from tasks.encoder_fits import EnsembleFitter, check_readouts
-from tasks.encoder_networks import QUERIED, TRAINED, EncoderOptions, options_of
+from tasks.encoder_options import QUERIED, TRAINED, EncoderOptions, options_of
 from tasks.encoder_plans import (
     READOUTS,
     RIDGE,

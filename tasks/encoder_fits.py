@@ -13,7 +13,8 @@ from neurovis.core.brain_space import describe_space
 from neurovis.core.checks import check_option
 from neurovis.core.files import plain, sha256_json
 from tasks.encoder_model import ENCODER_FILE, FittedEncoder, read_card, save_encoder
-from tasks.encoder_networks import EncoderOptions, has_context, resolved
+from tasks.encoder_networks import resolved
+from tasks.encoder_options import EncoderOptions, has_context
 from tasks.encoder_training import Member, Trained, train_encoder
 from tasks.encoding_data import HeldOut
 from tasks.encoding_fits import LICENCE, Candidate, Fit

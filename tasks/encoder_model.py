@@ -31,7 +31,8 @@ from neurovis.core.files import (
 )
 from neurovis.fitting.network_fit import predict_network
 from neurovis.fitting.settings import TrainSettings
-from tasks.encoder_networks import EncoderOptions, build_network
+from tasks.encoder_networks import build_network
+from tasks.encoder_options import EncoderOptions
 
 WEIGHTS_FILE, UNITS_FILE = "encoder.safetensors", "units.parquet"
 CURVES_FILE, ENCODER_FILE = "curves.parquet", "encoder.json"

@@ -15,13 +15,11 @@ from neurovis.core.checks import check_option
 from tasks.brain_sources import BrainData, fingerprint_responses
 from tasks.encoder_fits import NetworkFitter
 from tasks.encoder_maps import PIXELS, MapSource, map_sources
-from tasks.encoder_networks import (
+from tasks.encoder_networks import build_network, core_config, core_shape
+from tasks.encoder_options import (
     QUERIED,
     TRAINED,
     EncoderOptions,
-    build_network,
-    core_config,
-    core_shape,
     fits_layer,
     has_context,
 )

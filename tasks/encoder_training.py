@@ -22,12 +22,8 @@ from neurovis.fitting.network_parts import ResponseBlocks
 from neurovis.fitting.settings import TrainSettings
 from tasks.encoder_maps import JoinedRows, MapSource, kept_moments
 from tasks.encoder_model import ScaledMaps
-from tasks.encoder_networks import (
-    QUERIED,
-    EncoderOptions,
-    build_network,
-    has_context,
-)
+from tasks.encoder_networks import build_network
+from tasks.encoder_options import QUERIED, EncoderOptions, has_context
 from tasks.encoding_data import HeldOut
 
 FloatArray = NDArray[np.float64]

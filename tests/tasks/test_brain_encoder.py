@@ -24,7 +24,7 @@ from tasks.brain_encoder import fit_brain_encoder
 from tasks.brain_sources import BrainData
 from tasks.encoder_attention import attention_file, load_attention
 from tasks.encoder_model import load_encoder, save_encoder
-from tasks.encoder_networks import EncoderOptions, options_of
+from tasks.encoder_options import EncoderOptions, options_of
 from tasks.encoder_predict import read_model_card
 from tasks.encoding_run import load_encoding, model_folder
 

@@ -14,7 +14,7 @@ from tasks import brain_encoder_report, encoder_attention_report
 from tasks.brain_encoder import fit_brain_encoder
 from tasks.brain_encoder_report import finish_brain_encoder
 from tasks.brain_sources import BrainData
-from tasks.encoder_networks import EncoderOptions
+from tasks.encoder_options import EncoderOptions
 from tasks.encoding_report_parts import layer_figure
 from tasks.encoding_run import load_encoding
 from tasks.encoding_scores import WHOLE

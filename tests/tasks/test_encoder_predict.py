@@ -24,7 +24,7 @@ from tasks.brain_sources import BrainData
 from tasks.encoder_attention import load_attention
 from tasks.encoder_maps import MapRows
 from tasks.encoder_model import load_encoder
-from tasks.encoder_networks import EncoderOptions
+from tasks.encoder_options import EncoderOptions
 from tasks.encoder_predict import (
     load_picture_model,
     read_model_card,

@@ -24,7 +24,7 @@ from neurovis.core.types import SCORE_COLUMNS, Score
 from neurovis.core.unit_responses import UnitResponses
 from tasks.brain_encoder import fit_brain_encoder
 from tasks.brain_sources import BrainData
-from tasks.encoder_networks import EncoderOptions
+from tasks.encoder_options import EncoderOptions
 from tasks.encoding import fit_encoding
 from tasks.encoding_maps import find_space
 from tasks.encoding_predict import predict_encoding
