@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from neurovis.cli_run import Device, finish, needed, run_app, split_names
+from neurovis.cli_run import Device, Subject, finish, needed, run_app, split_names
 
 
 class Resize(StrEnum):
@@ -68,9 +68,7 @@ def run_rsa(
     ] = "spearman",
     source: Sources = None,
     roi: Regions = None,
-    subject: Annotated[
-        str | None, typer.Option(help="Subjects, separated by commas [all].")
-    ] = None,
+    subject: Subject = None,
     stimuli: Annotated[
         int | None, typer.Option(help="So many stimuli, spread evenly [all].")
     ] = None,

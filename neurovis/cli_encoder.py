@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from neurovis.cli_fit import Precision, fit_app, split_floats, split_subjects
-from neurovis.cli_run import Device, finish, split_names
+from neurovis.cli_run import (
+    Bootstrap,
+    Device,
+    FitStore,
+    HeldOutPictures,
+    Permutations,
+    Preparation,
+    Regions,
+    Space,
+    Subject,
+    finish,
+    split_names,
+)
 
 
 class Queries(StrEnum):
@@ -181,42 +193,21 @@ def fit_brain_encoder(
     temperature: Annotated[
         float, typer.Option(help="Sharpness of the weights of layers.")
     ] = 50.0,
-    subject: Annotated[
-        str | None, typer.Option(help="Subjects, separated by commas [all].")
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(help="Regions, separated by commas [all units].")
-    ] = None,
+    subject: Subject = None,
+    roi: Regions = None,
     min_ncsnr: Annotated[
         float | None, typer.Option(help="Leave out units below this ncsnr.")
     ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="Space of nsd: func1pt8mm, fsaverage, ...")
-    ] = None,
-    preparation: Annotated[
-        str | None, typer.Option(help="Preparation of nsd: b1, b2, b3.")
-    ] = None,
-    test: Annotated[
-        str,
-        typer.Option(
-            help="Held out: shared, shared-515, every-5, folds-5, leave-one-out; auto "
-            "is what the data come with."
-        ),
-    ] = "auto",
+    space: Space = None,
+    preparation: Preparation = None,
+    test: HeldOutPictures = "auto",
     cv: Annotated[int, typer.Option(help="Folds for the penalties of ridge.")] = 5,
     models: Annotated[
         bool, typer.Option(help="Keep the fitted weights; attention needs them.")
     ] = True,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Keep features and prepared responses here, for other fits."),
-    ] = None,
-    permutations: Annotated[
-        int, typer.Option(help="Permutations of pictures, for chance.")
-    ] = 1000,
-    bootstrap: Annotated[
-        int, typer.Option(help="Samples of pictures, for limits.")
-    ] = 1000,
+    store: FitStore = None,
+    permutations: Permutations = 1000,
+    bootstrap: Bootstrap = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     device: Device = "auto",
 ) -> None:

@@ -8,7 +8,15 @@ import typer
 
 from neurovis.cli_run import (
     Appearance,
+    Bootstrap,
     Device,
+    FitStore,
+    HeldOutPictures,
+    Permutations,
+    Preparation,
+    Regions,
+    Space,
+    Subject,
     TargetPosition,
     finish,
     say,
@@ -158,28 +166,14 @@ def fit_encoding(
             "with layers as LAYER:flat."
         ),
     ] = Method.ridge,
-    subject: Annotated[
-        str | None, typer.Option(help="Subjects, separated by commas [all].")
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(help="Regions, separated by commas [all units].")
-    ] = None,
+    subject: Subject = None,
+    roi: Regions = None,
     min_ncsnr: Annotated[
         float | None, typer.Option(help="Leave out units below this ncsnr (nsd).")
     ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="Space of nsd: func1pt8mm, fsaverage, ...")
-    ] = None,
-    preparation: Annotated[
-        str | None, typer.Option(help="Preparation of nsd: b1, b2, b3.")
-    ] = None,
-    test: Annotated[
-        str,
-        typer.Option(
-            help="Held out: shared, shared-515, every-5, folds-5, leave-one-out; auto "
-            "is what the data come with."
-        ),
-    ] = "auto",
+    space: Space = None,
+    preparation: Preparation = None,
+    test: HeldOutPictures = "auto",
     alphas: Annotated[
         str | None,
         typer.Option(help="Penalties, separated by commas [p/1000 to 10000 p]."),
@@ -216,19 +210,12 @@ def fit_encoding(
         Resize | None, typer.Option(help="Pictures to input [the network's own rule].")
     ] = None,
     models: Annotated[bool, typer.Option(help="Keep the fitted weights.")] = True,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Keep features and prepared responses here, for other fits."),
-    ] = None,
+    store: FitStore = None,
     memory_gib: Annotated[
         float | None, typer.Option(help="Memory for preparing responses, in GiB [4].")
     ] = None,
-    permutations: Annotated[
-        int, typer.Option(help="Permutations of pictures, for chance.")
-    ] = 1000,
-    bootstrap: Annotated[
-        int, typer.Option(help="Samples of pictures, for limits.")
-    ] = 1000,
+    permutations: Permutations = 1000,
+    bootstrap: Bootstrap = 1000,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     device: Device = "auto",
 ) -> None:

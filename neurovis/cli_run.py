@@ -106,6 +106,33 @@ Preprocessing = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed [0].")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Subject = Annotated[
+    str | None, typer.Option(help="Subjects, separated by commas [all].")
+]
+Regions = Annotated[
+    str | None, typer.Option(help="Regions, separated by commas [all units].")
+]
+Space = Annotated[
+    str | None, typer.Option(help="Space of nsd: func1pt8mm, fsaverage, ...")
+]
+Preparation = Annotated[
+    str | None, typer.Option(help="Preparation of nsd: b1, b2, b3.")
+]
+HeldOutPictures = Annotated[
+    str,
+    typer.Option(
+        help="Held out: shared, shared-515, every-5, folds-5, leave-one-out; auto "
+        "is what the data come with."
+    ),
+]
+FitStore = Annotated[
+    Path | None,
+    typer.Option(help="Keep features and prepared responses here, for other fits."),
+]
+Permutations = Annotated[
+    int, typer.Option(help="Permutations of pictures, for chance.")
+]
+Bootstrap = Annotated[int, typer.Option(help="Samples of pictures, for limits.")]
 
 
 def _out(name: str) -> Path:

@@ -19,9 +19,6 @@ from tasks.encoder_training import Member, Trained, train_encoder
 from tasks.encoding_data import HeldOut
 from tasks.encoding_fits import LICENCE, Candidate, Fit
 
-ENSEMBLE = "ensemble"
-"""What `layer` is in tables where the layers of a readout are averaged."""
-
 
 @dataclass(frozen=True, eq=False)
 class NetworkFitter:

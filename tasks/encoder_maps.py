@@ -14,7 +14,7 @@ from neurovis.adapters.feature_layers import Reading
 from neurovis.core.files import plain
 from neurovis.core.store import Store
 from tasks.encoding_features import FeatureSource, read_layers
-from tasks.encoding_layers import Layer
+from tasks.encoding_fwrf import check_channel_order
 from tasks.feature_specs import split_layer
 
 PIXELS = "control:pixels"
@@ -71,12 +71,7 @@ def map_layout(reading: Reading, title: str) -> MapLayout:
     if len(shape) == 1:
         return MapLayout((shape[0], 1, 1))
     if found.kind == "map" and len(shape) == 3:
-        if found.grid is None:
-            raise ValueError(
-                f"{reading.text!r} of {title} has the shape {shape}, which does not "
-                "tell which axis holds the maps: ask for "
-                f"'{path}:flat:channels-first' or '{path}:flat:channels-last'."
-            )
+        check_channel_order(reading, title)
         return MapLayout((shape[0], shape[1], shape[2]))
     if len(shape) == 3:  # grids of tokens
         return MapLayout((shape[0], shape[1], shape[2]))
@@ -369,24 +364,6 @@ def kept_moments(
     return found["mean"], found["scale"]
 
 
-def map_rows(layer: Layer, layouts: Sequence[MapLayout]) -> MapRows:
-    """Return the maps of a layer for all rows of the responses.
-
-    Parameters
-    ----------
-    layer : Layer
-        Stored features.
-    layouts : sequence of MapLayout
-        One per part.
-
-    Returns
-    -------
-    MapRows
-        As they are stored.
-    """
-    return MapRows(tuple(layer.parts), tuple(layouts), layer.codes)
-
-
 @dataclass(frozen=True, eq=False)
 class MapSource:
     """The maps of one layer for one subject.
@@ -425,7 +402,7 @@ class MapSource:
         """
         found = self.source.identity(self.layer, np.arange(0))
         # Arrays that came with the data do not tell how they are arranged.
-        return found | {"layouts": plain([vars(layout) for layout in self.layouts])}
+        return found | {"layouts": self._told_layouts()}
 
     def rows(self) -> MapRows:
         """Compute or read the maps of all rows.
@@ -436,7 +413,7 @@ class MapSource:
             Read from disk when they are asked for.
         """
         layer = self.source.load(self.layer, np.arange(0))
-        return map_rows(layer, self.layouts)
+        return MapRows(tuple(layer.parts), self.layouts, layer.codes)
 
     def describe(self) -> dict[str, Any]:
         """Tell how the maps of other pictures are computed.
@@ -447,8 +424,10 @@ class MapSource:
             JSON values.
         """
         layer = self.source.load(self.layer, np.arange(0))
-        layouts = [vars(layout) for layout in self.layouts]
-        return {**self.source.describe(layer), "layouts": plain(layouts)}
+        return {**self.source.describe(layer), "layouts": self._told_layouts()}
+
+    def _told_layouts(self) -> Any:
+        return plain([vars(layout) for layout in self.layouts])
 
 
 def map_sources(source: FeatureSource) -> list[MapSource]:

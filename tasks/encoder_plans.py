@@ -24,7 +24,7 @@ from tasks.encoder_options import (
     has_context,
 )
 from tasks.encoder_training import Member
-from tasks.encoding_data import HeldOut, hold_out, load_brains
+from tasks.encoding_data import HeldOut, check_subjects, hold_out, load_brains
 from tasks.encoding_features import FeatureSource, plan_features
 from tasks.encoding_fits import Candidate, FitSettings
 from tasks.encoding_layers import file_name
@@ -168,13 +168,7 @@ def load_subjects(
             wishes = {"store": store / "responses", **wishes}
         brains = load_brains(data, **wishes)
         truths = [None] * len(brains)
-    names = [file_name(brain.subject) for brain in brains]
-    twice = [b for b in brains if names.count(file_name(b.subject)) > 1]
-    if twice:
-        raise ValueError(
-            f"`data` has several recordings of one subject, such as {twice[0].name}: "
-            "tell them apart with BrainData(recording=...), or fit them one by one."
-        )
+    check_subjects(brains)
     return [
         Job(hold_out(brain, test), fingerprint_responses(brain.responses), truth)
         for brain, truth in zip(brains, truths, strict=True)

@@ -21,11 +21,10 @@ from neurovis.core.log import progress
 from neurovis.core.provenance import collect
 from neurovis.core.types import Score
 from tasks.brain_sources import BrainData, fingerprint_responses, split_source
-from tasks.encoding_data import HeldOut, hold_out, load_brains
+from tasks.encoding_data import HeldOut, check_subjects, hold_out, load_brains
 from tasks.encoding_features import plan_features
 from tasks.encoding_fits import METHODS, FitSettings, make_candidates
 from tasks.encoding_fwrf import METHOD, FieldGrid, holdout_rows
-from tasks.encoding_layers import file_name
 from tasks.encoding_maps import write_maps
 from tasks.encoding_parts import LinearFitter, Part
 from tasks.encoding_run import TASK, save_held_out
@@ -188,7 +187,7 @@ def fit_encoding(
         whole_maps=method == METHOD,
     )
     candidates = {name: make_candidates(s, method) for name, s in sources.items()}
-    _check_subjects(brains)
+    check_subjects(brains)
     specs = [asdict(source.spec) for source in sources[brains[0].name]]
     options.pop("store", None)
     arguments = plain(
@@ -326,18 +325,6 @@ def _check_holdout(name: str, ids: NDArray[Any], n_held: int) -> None:
             f"`cv` holds out the last {n_held} training rows of {name}, and {n_both} "
             "of their stimuli are trained on too: use a number of folds, which keep "
             "trials of one stimulus together."
-        )
-
-
-def _check_subjects(brains: Sequence[BrainData]) -> None:
-    names = [file_name(brain.subject) for brain in brains]
-    twice = [
-        brain.name for brain in brains if names.count(file_name(brain.subject)) > 1
-    ]
-    if twice:
-        raise ValueError(
-            f"`data` has several recordings of one subject, such as {twice[0]}: tell "
-            "them apart with BrainData(recording=...), or fit them one by one."
         )
 
 

@@ -19,6 +19,7 @@ from tasks.brain_sources import (
     split_rows,
     unit_ceilings,
 )
+from tasks.encoding_layers import file_name
 
 # What is said where scores of left-out rows are pooled.
 POOLED_NOTE = (
@@ -232,3 +233,27 @@ def load_brains(
         check_whole(f"rows of {brain.name}", len(brain.responses), low=2)
         check_whole(f"units of {brain.name}", brain.responses.n_units, low=1)
     return brains
+
+
+def check_subjects(brains: Sequence[BrainData]) -> None:
+    """Raise if two subjects would have the same folder.
+
+    Parameters
+    ----------
+    brains : sequence of BrainData
+        Subjects of a run.
+
+    Raises
+    ------
+    ValueError
+        If two cannot be told apart; one of them is named.
+    """
+    names = [file_name(brain.subject) for brain in brains]
+    twice = [
+        brain.name for brain in brains if names.count(file_name(brain.subject)) > 1
+    ]
+    if twice:
+        raise ValueError(
+            f"`data` has several recordings of one subject, such as {twice[0]}: tell "
+            "them apart with BrainData(recording=...), or fit them one by one."
+        )

@@ -141,12 +141,7 @@ def map_shapes(readings: Sequence[Reading], title: str) -> dict[str, MapShape]:
                 f"method='fwrf' needs whole maps, and {reading.text!r} of {title} is "
                 f"pooled over the picture already: ask for '{path}:flat'."
             )
-        if reading.activation.grid is None:
-            raise ValueError(
-                f"{reading.text!r} of {title} has the shape {shape}, which does not "
-                "tell which axis holds the maps: ask for "
-                f"'{path}:flat:channels-first' or '{path}:flat:channels-last'."
-            )
+        check_channel_order(reading, title)
         if shape[1] != shape[2]:
             raise ValueError(
                 f"method='fwrf' needs square maps, and {reading.text!r} of {title} has "
@@ -159,6 +154,30 @@ def map_shapes(readings: Sequence[Reading], title: str) -> dict[str, MapShape]:
             f"places ({', '.join(shapes)}): name a layer of maps too, as 'PATH:flat'."
         )
     return shapes
+
+
+def check_channel_order(reading: Reading, title: str) -> None:
+    """Raise if maps do not tell which of their axes holds the channels.
+
+    Parameters
+    ----------
+    reading : Reading
+        Request for maps, as a network understands it.
+    title : str
+        Who asks, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the order of the axes must be asked for.
+    """
+    if reading.activation.grid is None:
+        path = reading.text.partition(":")[0]
+        raise ValueError(
+            f"{reading.text!r} of {title} has the shape {reading.shape}, which does "
+            "not tell which axis holds the maps: ask for "
+            f"'{path}:flat:channels-first' or '{path}:flat:channels-last'."
+        )
 
 
 def coarse_note(shapes: Mapping[str, MapShape], title: str) -> tuple[str, ...]:

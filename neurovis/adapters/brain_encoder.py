@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from neurovis.adapters.brain_encoder_layers import (
     MapEncoderLayer,
     QueryDecoderLayer,
     TokenReadout,
     flatten_maps,
+    in_blocks,
     sine_positions,
 )
 from neurovis.adapters.unit_queries import UnitQueries
@@ -249,26 +249,19 @@ class BrainEncoder(nn.Module):
         Tensor, shape (B, n_queries, width)
             From these the units are read.
         """
-        return self._decode(self.patches(maps), self.query_embed)
+        memory = self._memory(self.patches(maps))
+        return in_blocks(
+            lambda queries: self._decode_block(queries, memory),
+            (self.query_embed,),
+            self.queries_at_once,
+            is_trained=self.training,
+        )
 
     def _memory(self, patches: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [
             layer.memory(patches, self.positions)  # type: ignore[operator]
             for layer in self.decoder.layers
         ]
-
-    def _decode(self, patches: Tensor, queries: Tensor) -> Tensor:
-        memory = self._memory(patches)
-        blocks = torch.split(queries, self.queries_at_once)
-        if len(blocks) == 1:
-            return self._decode_block(queries, memory)
-        if not (self.training and torch.is_grad_enabled()):
-            return torch.cat([self._decode_block(b, memory) for b in blocks], dim=1)
-        found: list[Tensor] = [
-            checkpoint(self._decode_block, b, memory, use_reentrant=False)
-            for b in blocks
-        ]
-        return torch.cat(found, dim=1)
 
     def _decode_block(
         self, queries: Tensor, memory: list[tuple[Tensor, Tensor]]
@@ -299,28 +292,15 @@ class BrainEncoder(nn.Module):
         return self._read_one_each(self.patches(maps))
 
     def _read_one_each(self, patches: Tensor) -> Tensor:
-        """Predict block by block: tokens of all units at once would be large."""
+        """Predict units with a query each."""
         memory = self._memory(patches)
-        size = self.queries_at_once
-        parts = zip(
-            torch.split(self.query_embed, size),
-            torch.split(self.readout.weight, size),
-            torch.split(self.readout.bias, size),
-            strict=True,
-        )
-        again = (
-            self.training and torch.is_grad_enabled() and len(self.query_embed) > size
-        )
 
         def read(queries: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             tokens = self._decode_block(queries, memory)
             return (tokens * weight).sum(dim=-1) + bias
 
-        found = [
-            checkpoint(read, *part, use_reentrant=False) if again else read(*part)
-            for part in parts
-        ]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        parts = self.query_embed, self.readout.weight, self.readout.bias
+        return in_blocks(read, parts, self.queries_at_once, is_trained=self.training)
 
     @torch.no_grad()
     def attention(self, maps: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ Carion et al. (2020). End-to-end object detection with transformers. ECCV.
 doi:10.1007/978-3-030-58452-8_13 (positions and layers)
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from neurovis.adapters.attention import Attention
 from neurovis.adapters.unit_queries import UnitQueries
@@ -95,6 +97,41 @@ def flatten_maps(
         )
     maps = maps if projection is None else projection(maps)
     return maps.flatten(2).transpose(1, 2)
+
+
+def in_blocks(
+    read: Callable[..., Tensor],
+    parts: tuple[Tensor, ...],
+    size: int,
+    *,
+    is_trained: bool,
+) -> Tensor:
+    """Compute queries block by block: all at once would be large.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a block of each part, and returns (B, n_queries, ...).
+    parts : tuple of Tensor, each of shape (n_queries, ...)
+        What belongs to each query.
+    size : int
+        Queries at once.
+    is_trained : bool
+        Whether a backward pass may come, in which blocks are computed again.
+
+    Returns
+    -------
+    Tensor, shape (B, n_queries, ...)
+        As from all at once.
+    """
+    if len(parts[0]) <= size:
+        return read(*parts)
+    again = is_trained and torch.is_grad_enabled()
+    blocks = [
+        checkpoint(read, *block, use_reentrant=False) if again else read(*block)
+        for block in zip(*(torch.split(part, size) for part in parts), strict=True)
+    ]
+    return torch.cat(blocks, dim=1)
 
 
 class _FeedForward(nn.Module):

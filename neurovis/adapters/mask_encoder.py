@@ -14,9 +14,8 @@ Klindt et al. (2017). Neural system identification for large populations separat
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from neurovis.adapters.brain_encoder_layers import TokenReadout, flatten_maps
+from neurovis.adapters.brain_encoder_layers import TokenReadout, flatten_maps, in_blocks
 from neurovis.adapters.unit_queries import UnitQueries
 from neurovis.core.checks import check_whole
 from neurovis.core.rng import torch_generator
@@ -152,21 +151,11 @@ class MaskEncoder(nn.Module):
         patches = flatten_maps(maps, self.in_shape, self.input_proj)
 
         def read(masks: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            # Tokens of all units at once would be large.
             tokens = masks.softmax(dim=-1) @ patches
             return (tokens * weight).sum(dim=-1) + bias
 
-        every = self.masks, self.readout.weight, self.readout.bias
-        size = self.queries_at_once
-        if self.n_units <= size:
-            return read(*every)
-        again = self.training and torch.is_grad_enabled()
-        parts = zip(*(torch.split(one, size) for one in every), strict=True)
-        blocks = [
-            checkpoint(read, *part, use_reentrant=False) if again else read(*part)
-            for part in parts
-        ]
-        return torch.cat(blocks, dim=1)
+        parts = self.masks, self.readout.weight, self.readout.bias
+        return in_blocks(read, parts, self.queries_at_once, is_trained=self.training)
 
     @torch.no_grad()
     def attention(self, maps: Tensor) -> Tensor:
