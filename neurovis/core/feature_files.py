@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -299,8 +299,9 @@ class FeatureWriter:
             raise ValueError(
                 f"{self.shape[0]} rows were announced; {self.n_done} were written."
             )
-        self._file.close()
-        write_json(self._part / META_FILE, self._meta)
+        with self._room():
+            self._file.close()
+            write_json(self._part / META_FILE, self._meta)
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self._part.rename(self.folder)
@@ -315,7 +316,9 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # On a full disk closing tries to write again: the first error is the one to say.
+        with suppress(OSError) if error else self._room():
+            self._file.close()
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
