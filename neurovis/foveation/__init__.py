@@ -1,0 +1,1 @@
+"""Images as the periphery has them: pooling windows, statistics, transforms."""
