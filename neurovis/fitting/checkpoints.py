@@ -156,6 +156,41 @@ def _damaged(path: Path, reason: str) -> DataCorruptError:
     )
 
 
+def snapshot_file(n_epochs: int) -> str:
+    """Return the name of the file with the weights after so many epochs.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Number of epochs, 0 or more.
+
+    Returns
+    -------
+    str
+        Name inside the folder of the training.
+
+    Examples
+    --------
+    >>> snapshot_file(5)
+    'epoch-0005.safetensors'
+    """
+    return f"epoch-{n_epochs:04d}.safetensors"
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write named tensors, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file to write or replace.
+    state : mapping of str to Tensor
+        Weights on the CPU.
+    """
+    with atomic_path(path) as part:
+        _save(state, part)
+
+
 def write_result(
     folder: Path,
     state: Mapping[str, Tensor],
@@ -175,8 +210,7 @@ def write_result(
     meta : mapping
         The rest of the result, as JSON values.
     """
-    with atomic_path(folder / MODEL) as part:
-        _save(state, part)
+    write_weights(folder / MODEL, state)
     write_table(folder / CURVES, curves)
     sums = {name: sha256_file(folder / name) for name in (MODEL, CURVES)}
     # A run is finished when this file stands; until then the checkpoint counts.

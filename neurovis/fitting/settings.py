@@ -22,6 +22,9 @@ class TrainSettings:
     patience : int or None, default 30
         Validations in a row without improvement after which training stops; None:
         never.
+    keep : {"best", "last"}
+        Which weights are returned: those with the best validation or, as with no
+        validation, the last ones.
     monitor : str, default "loss"
         Which value of the validation says which weights are best.
     more_is_better : bool, default False
@@ -33,12 +36,20 @@ class TrainSettings:
     weight_decay : float, default 0
         Of matrices and kernels; tensors of one dimension (biases, norms) have none.
         A penalty in the gradient for "adam" and "sgd", decoupled for "adamw".
+    decay_all : bool, default False
+        Biases and norms decay too, as with the optimisers of torch by themselves.
     betas : tuple of two float, default (0.9, 0.999)
         Decay rates of Adam; for "sgd" the first one is the momentum.
+    nesterov : bool, default False
+        For "sgd": momentum as Nesterov's.
+    fresh_optimiser : bool, default False
+        The optimiser forgets all moments after each epoch, as in some published code
+        that makes a new one for every epoch.
     schedule : {"constant", "cosine", "step"}
         How the learning rate falls, epoch by epoch: see `rate`.
-    step_epochs : int, default 1
-        For "step": epochs with one learning rate.
+    step_epochs : int or tuple of int, default 1
+        For "step": epochs with one learning rate, or the epochs (the first is 0) from
+        which on there is the next one.
     step_factor : float, default 1
         For "step": factor from one learning rate to the next, > 0.
     warmup_steps : int, default 0
@@ -71,14 +82,18 @@ class TrainSettings:
 
     max_epochs: int = 500
     patience: int | None = 30
+    keep: str = "best"
     monitor: str = "loss"
     more_is_better: bool = False
     optimiser: str = "adam"
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    decay_all: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    nesterov: bool = False
+    fresh_optimiser: bool = False
     schedule: str = "constant"
-    step_epochs: int = 1
+    step_epochs: int | tuple[int, ...] = 1
     step_factor: float = 1.0
     warmup_steps: int = 0
     clip_norm: float | None = 1.0
@@ -90,9 +105,11 @@ class TrainSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "step_epochs", "accumulate", "validate_every",
-                     "checkpoint_every"):  # fmt: skip
+        for name in ("max_epochs", "accumulate", "validate_every", "checkpoint_every"):
             check_whole(name, getattr(self, name), low=1)
+        epochs = self.step_epochs
+        for number in epochs if isinstance(epochs, tuple) else (epochs,):
+            check_whole("step_epochs", number, low=1)
         if self.patience is not None:
             check_whole("patience", self.patience, low=1)
         check_whole("warmup_steps", self.warmup_steps, low=0)
@@ -116,6 +133,12 @@ class TrainSettings:
         check_option("optimiser", self.optimiser, ("adam", "adamw", "sgd"))
         check_option("schedule", self.schedule, ("constant", "cosine", "step"))
         check_option("precision", self.precision, PRECISIONS)
+        check_option("keep", self.keep, ("best", "last"))
+        if self.nesterov and (self.optimiser != "sgd" or not self.betas[0]):
+            raise ValueError(
+                "`nesterov` needs the optimiser 'sgd' with a momentum above 0; got "
+                f"{self.optimiser!r} with {self.betas[0]!r}."
+            )
 
     def rate(self, epoch: int, step: int) -> float:
         """Return the learning rate of an optimiser step.
@@ -131,8 +154,9 @@ class TrainSettings:
         -------
         float
             `learning_rate`, times ``(1 + cos(π epoch / max_epochs)) / 2`` for
-            "cosine" or ``step_factor ** (epoch // step_epochs)`` for "step", times
-            ``(step + 1) / warmup_steps`` during warm-up.
+            "cosine" or ``step_factor ** (epoch // step_epochs)`` for "step" (or the
+            power of the number of steps that are past), times ``(step + 1) /
+            warmup_steps`` during warm-up.
 
         Examples
         --------
@@ -144,7 +168,13 @@ class TrainSettings:
         if self.schedule == "cosine":
             rate *= (1 + math.cos(math.pi * epoch / self.max_epochs)) / 2
         elif self.schedule == "step":
-            rate *= self.step_factor ** (epoch // self.step_epochs)
+            steps = self.step_epochs
+            past = (
+                sum(epoch >= first for first in steps)
+                if isinstance(steps, tuple)
+                else epoch // steps
+            )
+            rate *= self.step_factor**past
         return rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
 
 

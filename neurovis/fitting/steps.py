@@ -195,6 +195,8 @@ class Learner:
         TypeError, ValueError
             If `loss` does not return what it must.
         """
+        if not batch and self.settings.fresh_optimiser:
+            self._optimiser = _make_optimiser(self._parameters, self.settings)
         sums: list[Tensor] = []
         weights: list[float] = []
         for item in islice(left, self.settings.accumulate):
@@ -342,14 +344,18 @@ def _make_optimiser(
 ) -> torch.optim.Optimizer:
     decay, rate = settings.weight_decay, settings.learning_rate
     groups: list[dict[str, Any]] = [{"params": parameters}]
-    if decay:
+    if decay and settings.decay_all:
+        groups = [{"params": parameters, "weight_decay": decay}]
+    elif decay:
         flat = [p for p in parameters if p.ndim <= 1]
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
             {"params": flat, "weight_decay": 0.0},
         ]
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=settings.betas[0])
+        return torch.optim.SGD(
+            groups, lr=rate, momentum=settings.betas[0], nesterov=settings.nesterov
+        )
     kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
     # The default decay of AdamW is not 0.
     return kind(groups, lr=rate, betas=settings.betas, weight_decay=0.0)

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32, is_out_of_memory, resolve
 from neurovis.core.files import check_writable_folder, plain
 from neurovis.core.log import progress
@@ -28,8 +28,10 @@ from neurovis.fitting.checkpoints import (
     cpu_state,
     read_checkpoint,
     read_result,
+    snapshot_file,
     write_checkpoint,
     write_result,
+    write_weights,
 )
 from neurovis.fitting.settings import Training, TrainSettings
 from neurovis.fitting.steps import LEAST_SCALE, Learner, Step, part, seeded
@@ -70,6 +72,7 @@ def train(
     device: str | torch.device = "cpu",
     folder: str | Path | None = None,
     identity: Mapping[str, Any] | None = None,
+    snapshots: Collection[int] = (),
     description: str = "training",
 ) -> Training:
     """Train a copy of a module.
@@ -109,6 +112,9 @@ def train(
     identity : mapping, optional
         What else the result depends on, as JSON values: fingerprints of data, version
         of the code. Settings, seed and initial weights are added.
+    snapshots : collection of int, default ()
+        Numbers of epochs, 1 to `max_epochs`, after which the weights are kept in
+        `folder` under the name that `snapshot_file` gives; 0 keeps the initial ones.
     description : str, default "training"
         Word before the progress bar.
 
@@ -160,9 +166,18 @@ def train(
         "seed": int(seed),
         "initial_weights": hash_state_dict(module.state_dict()),
     }
+    kept = [
+        check_whole("snapshots", n, low=0, high=settings.max_epochs) for n in snapshots
+    ]
+    if kept:
+        if folder is None:
+            raise ValueError("`snapshots` are kept in `folder`: give one.")
+        depends["snapshots"] = sorted(set(kept))
 
     def start() -> _Run:
-        return _Run(Learner(module, settings, place, seed), batches, loss, validate)
+        return _Run(
+            Learner(module, settings, place, seed), batches, loss, validate, kept
+        )
 
     if folder is None:
         with exact_float32():
@@ -242,9 +257,11 @@ class _Run:
         batches: Callable[[int], Iterable[Any]],
         loss: Callable[[nn.Module, Any], tuple[Tensor, float]],
         validate: Callable[[nn.Module], Mapping[str, float]] | None,
+        snapshots: Collection[int] = (),
     ) -> None:
         self.learner, self.settings = learner, learner.settings
         self.batches, self.loss, self.validate = batches, loss, validate
+        self.snapshots = snapshots
         self.folder: Path | None = None
         self.depends: dict[str, Any] = {}
         self.position = _Position()
@@ -260,10 +277,13 @@ class _Run:
         position = self.position
         with progress(self.settings.max_epochs, description, unit="epoch") as bar:
             bar.update(position.epoch)
+            if not position.step:
+                self._keep_snapshot()
             try:
                 while (stopped := self._stopped()) is None:
                     self._train_epoch(bar)
                     self._end_epoch()
+                    self._keep_snapshot()
                     bar.set_postfix(self._last_values(), refresh=False)
                     bar.update()
                     if position.epoch % self.settings.checkpoint_every == 0:
@@ -397,6 +417,12 @@ class _Run:
             position.loss_sum = position.weight = position.norm_sum = 0.0
             position.n_norms = 0
 
+    def _keep_snapshot(self) -> None:
+        # Before the checkpoint, so that what it has passed is there.
+        if self.folder is not None and self.position.epoch in self.snapshots:
+            path = self.folder / snapshot_file(self.position.epoch)
+            write_weights(path, cpu_state(self.learner.judged.state_dict()))
+
     def _validated(self) -> dict[str, float]:
         epoch, settings = self.position.epoch, self.settings
         last = epoch + 1 == settings.max_epochs
@@ -421,7 +447,7 @@ class _Run:
     def _training(self, stopped: str) -> Training:
         n_epochs, state = self.position.epoch, self.best
         best_epoch = self.position.best_epoch
-        if self.validate is None:
+        if self.validate is None or self.settings.keep == "last":
             best_epoch = n_epochs - 1
             state = cpu_state(self.learner.judged.state_dict())
         if best_epoch is None:
