@@ -316,7 +316,7 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # On a full disk closing tries to write again: the first error is the one to say.
+        # On a full disk closing tries to write again: the first error is what counts.
         with suppress(OSError) if error else self._room():
             self._file.close()
 
