@@ -15,7 +15,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from neurovis.adapters.control_features import load_control
@@ -36,7 +35,7 @@ from neurovis.adapters.weights import (
 )
 from neurovis.core.checks import check_option, check_path, check_whole, suggest
 from neurovis.core.errors import MissingDependencyError
-from neurovis.core.rng import torch_generator
+from neurovis.core.rng import own_torch_stream
 
 __all__ = ["Backbone", "list_layers", "load_backbone"]
 
@@ -155,17 +154,6 @@ def _resized(
     return rule
 
 
-@contextmanager
-def _own_stream(seed: int) -> Iterator[None]:
-    """Let constructors draw from a stream of their own; the caller's stays."""
-    state = torch.get_rng_state()
-    try:
-        torch.set_rng_state(torch_generator(seed, "weights").get_state())
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
 def _seed(weights: str | Path | None) -> int | None:
     if weights is None or not str(weights).startswith("seeded:"):
         return None
@@ -183,7 +171,7 @@ def _told(weights: str | Path | None) -> str:
 
 
 def _build(make: Callable[[], nn.Module], seed: int | None) -> nn.Module:
-    with _own_stream(seed or 0):
+    with own_torch_stream(seed or 0, "weights"):
         return make().eval()
 
 

@@ -4,6 +4,8 @@ Every stream is made from a seed and keys by SHA-256. No function here reads or
 changes a global random state.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,3 +127,38 @@ def torch_generator(seed: int, *keys: str | int) -> "torch.Generator":
     import torch  # here, so that `stimuli` can use this module without torch
 
     return torch.Generator("cpu").manual_seed(_digest(seed, keys) % 2**63)
+
+
+@contextmanager
+def own_torch_stream(seed: int, *keys: str | int) -> Iterator[None]:
+    """Let what draws from torch's default generator draw from a stream of its own.
+
+    For constructors of networks, which take no generator; that of the caller goes on
+    as if nothing had been drawn.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run, 0 or more.
+    *keys : str or int
+        What the numbers are for.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `generator`.
+    """
+    import torch
+
+    stream = torch_generator(seed, *keys).get_state()
+    state = torch.get_rng_state()
+    try:
+        torch.set_rng_state(stream)
+        yield
+    finally:
+        torch.set_rng_state(state)

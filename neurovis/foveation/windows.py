@@ -1,0 +1,281 @@
+"""Pooling windows around the point of fixation.
+
+A window is the product of a ring and an angular sector. In the logarithm of the
+radius, and in the angle, all windows have one shape and one spacing: their width grows
+in proportion to eccentricity, by the factor `scale`. Source: Freeman and Simoncelli
+(2011), doi:10.1038/nn.2889.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurovis.core.checks import check_between, check_whole
+from neurovis.foveation.window_geometry import (
+    PoolingWindows,
+    fovea_weight,
+    inner_weight,
+    pixel_polar,
+    ring_values,
+    ring_weights,
+    window_matrix,
+)
+from neurovis.foveation.window_sizes import (
+    fovea_templates,
+    texture_weights,
+    window_table,
+)
+
+# The one door to windows: what their users need.
+__all__ = [
+    "FOVEA_DEG",
+    "IMAGE_DEG",
+    "LARGEST_SCALE",
+    "PoolingWindows",
+    "fovea_templates",
+    "fovea_weight",
+    "freeman_windows",
+    "inner_weight",
+    "pixel_polar",
+    "pooling_windows",
+    "ring_spacing",
+    "ring_values",
+    "ring_weights",
+    "texture_weights",
+    "window_matrix",
+    "window_table",
+]
+
+IMAGE_DEG = 26.0
+"""Width of a picture in degrees of visual angle, where none is given."""
+FOVEA_DEG = 1.82165
+"""Radius of the fovea: rings 1 to 4 and the disc inside them, of windows of scale 0.4
+with a first radius of 6 px in 512 px of 26 degrees (1.822 rounded)."""
+LARGEST_SCALE = 2.0
+
+
+def pooling_windows(
+    shape: Sequence[int],
+    scale: float,
+    *,
+    px_per_deg: float | None = None,
+    fixation_px: Sequence[float] | None = None,
+    fovea_deg: float = FOVEA_DEG,
+    aspect: float = 2.0,
+    transition: float = 0.5,
+) -> PoolingWindows:
+    """Lay out windows around a fovea of given size: a partition of unity.
+
+    The inner edge (at half height) of ring 1 is `fovea_deg`. The last ring is the last
+    one whose inner edge is nearer than the farthest pixel centre, wherever fixation
+    is; it keeps weight 1 outwards of its centre. Sectors are placed as in
+    `freeman_windows`.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width, px.
+    scale : float
+        Ring width over eccentricity, in [0, 2]; 0 makes everything fovea.
+    px_per_deg : float, optional
+        Pixels per degree; default longer side / 26.
+    fixation_px : (float, float), optional
+        x and y in px from the outer corner of the top-left pixel; default the centre.
+        It may lie outside of the picture.
+    fovea_deg : float, default 1.82165
+        Radius of the fovea at half height, degrees.
+    aspect : float, default 2
+        Radial over tangential width of a window; there are
+        ``round(2 pi aspect / scale)`` sectors.
+    transition : float, default 0.5
+        Width of the cosine flank in units of the spacing, in (0, 1].
+
+    Returns
+    -------
+    PoolingWindows
+        With layout "neurovis".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of bounds.
+
+    Examples
+    --------
+    >>> windows = pooling_windows((512, 512), 0.4)
+    >>> windows.n_windows, windows.ring_centres_px.round(1)
+    (187, array([ 43.8,  65.1,  96.9, 144.1, 214.5, 319.1]))
+    """
+    height, width = _check_shape(shape)
+    check_between("scale", scale, low=0, high=LARGEST_SCALE)
+    check_between("fovea_deg", fovea_deg, low=1e-3)
+    check_between("aspect", aspect, low=0.1, high=100)
+    check_between("transition", transition, low=1e-3, high=1)
+    density = _check_density(px_per_deg, (height, width))
+    fixation = _check_fixation(fixation_px, (height, width))
+    fovea_px = fovea_deg * density
+    if scale == 0:
+        return PoolingWindows(
+            (height, width),
+            fixation,
+            density,
+            0.0,
+            fovea_px,
+            0.0,
+            0,
+            0.0,
+            (),
+            "neurovis",
+            "cosine",
+            float(transition),
+        )
+    spacing = ring_spacing(scale)
+    farthest = _farthest_px((height, width), fixation)
+    # Ring k begins, at half height, at fovea exp((k - 1) spacing).
+    n_rings = max(int(np.ceil(np.log(farthest / fovea_px) / spacing)), 0)
+    n_angles = max(int(_round(2 * np.pi * aspect / scale)), 1)
+    return PoolingWindows(
+        (height, width),
+        fixation,
+        density,
+        float(scale),
+        fovea_px * float(np.exp(-spacing / 2)),
+        spacing,
+        n_angles,
+        _freeman_start(n_angles),
+        tuple(range(1, n_rings + 1)),
+        "neurovis",
+        "cosine",
+        float(transition),
+    )
+
+
+def freeman_windows(
+    shape: Sequence[int],
+    scale: float,
+    *,
+    px_per_deg: float | None = None,
+    fixation_px: Sequence[float] | None = None,
+    aspect: float = 2.0,
+) -> PoolingWindows:
+    """Lay out the windows of Freeman and Simoncelli (2011), doi:10.1038/nn.2889.
+
+    The first radius is 2.5 % of half the side, in whole pixels; the fovea is the disc
+    inside the first ring; rings go on to the first one whose centre lies beyond the
+    farthest pixel.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width, px.
+    scale : float
+        Ring width over eccentricity, in (0, 2].
+    px_per_deg : float, optional
+        Pixels per degree; default longer side / 26.
+    fixation_px : (float, float), optional
+        x and y in px from the outer corner of the top-left pixel; default the centre.
+    aspect : float, default 2
+        Radial over tangential width of a window.
+
+    Returns
+    -------
+    PoolingWindows
+        With layout "freeman".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of bounds.
+
+    Examples
+    --------
+    >>> windows = freeman_windows((256, 256), 0.5)
+    >>> windows.first_radius_px, windows.n_angles, len(windows.rings)
+    (3.0, 25, 9)
+    """
+    height, width = _check_shape(shape)
+    check_between("scale", scale, low=1e-3, high=LARGEST_SCALE)
+    check_between("aspect", aspect, low=0.1, high=100)
+    density = _check_density(px_per_deg, (height, width))
+    fixation = _check_fixation(fixation_px, (height, width))
+    spacing = ring_spacing(scale)
+    first = max(float(_round(0.025 * np.sqrt(height * width) / 2)), 1.0)
+    farthest = _farthest_px((height, width), fixation)
+    n_rings = max(int(np.floor(np.log(farthest / first) / spacing)) + 1, 1)
+    n_angles = max(int(_round(2 * np.pi * aspect / scale)), 1)
+    return PoolingWindows(
+        (height, width),
+        fixation,
+        density,
+        float(scale),
+        first,
+        spacing,
+        n_angles,
+        _freeman_start(n_angles),
+        tuple(range(1, n_rings + 1)),
+        "freeman",
+    )
+
+
+def ring_spacing(scale: float) -> float:
+    """Return the spacing in log radius that makes rings `scale` times e_k wide.
+
+    Parameters
+    ----------
+    scale : float
+        Full width at half height over eccentricity, above 0.
+
+    Returns
+    -------
+    float
+        ``2 arcsinh(scale / 2)``.
+
+    Examples
+    --------
+    >>> round(ring_spacing(0.4), 6)
+    0.39738
+    """
+    return float(2 * np.arcsinh(scale / 2))
+
+
+# ------------------------------------------------------------------------ private
+
+
+def _farthest_px(shape: tuple[int, int], fixation: tuple[float, float]) -> float:
+    """Distance of the farthest pixel centre."""
+    dx = max(abs(0.5 - fixation[0]), abs(shape[1] - 0.5 - fixation[0]))
+    dy = max(abs(0.5 - fixation[1]), abs(shape[0] - 0.5 - fixation[1]))
+    return float(np.hypot(dx, dy))
+
+
+def _freeman_start(n_angles: int) -> float:
+    # Published angles run from the left meridian and begin a quarter sector early.
+    return float(np.pi - 0.25 * 2 * np.pi / n_angles)
+
+
+def _round(value: float) -> float:
+    return float(np.floor(value + 0.5))
+
+
+def _check_shape(shape: Sequence[int]) -> tuple[int, int]:
+    if isinstance(shape, int) or len(shape) != 2:
+        raise ValueError(f"`shape` must be (height, width); got {shape!r}.")
+    height, width = (check_whole("shape", side, low=2) for side in shape)
+    return height, width
+
+
+def _check_density(value: float | None, shape: tuple[int, int]) -> float:
+    if value is None:
+        return max(shape) / IMAGE_DEG
+    return float(check_between("px_per_deg", value, low=1e-6))
+
+
+def _check_fixation(
+    value: Sequence[float] | None, shape: tuple[int, int]
+) -> tuple[float, float]:
+    if value is None:
+        return shape[1] / 2, shape[0] / 2
+    if isinstance(value, int | float) or len(value) != 2:
+        raise ValueError(f"`fixation_px` must be (x, y); got {value!r}.")
+    x, y = (float(check_between("fixation_px", part)) for part in value)
+    return x, y
