@@ -17,9 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, xlog1py, xlogy
+from scipy.special import xlog1py, xlogy
 from scipy.stats import chi2
 
+from analysis.abx_discrimination import (
+    DECISIONS,
+    discriminability,
+    proportion_correct,
+    slope_of_log_gain,
+)
 from analysis.stats import percentile_interval
 from neurovis.core.checks import (
     check_array,
@@ -32,12 +38,9 @@ from neurovis.core.rng import generator
 
 FloatArray = NDArray[np.float64]
 
-DECISIONS = ("published", "signal_detection")
-"""How discriminability enters the decision: as it is, or its square root."""
-
 _GAINS = (0.05, 40.0)  # from nothing to see to a step
 _MOST_LAPSE = 0.2
-_COARSE, _FINE, _ROUNDS = 60, 9, 9
+_COARSE, _FINE, _ROUNDS, _SCORING = 60, 9, 9, 6
 _MARGIN = 1e-3  # parts of the range within which an estimate lies at its edge
 
 
@@ -74,135 +77,6 @@ class CriticalScale:
     note: str = ""
 
 
-def discriminability(
-    scale: ArrayLike, critical_scale: ArrayLike, gain: ArrayLike
-) -> FloatArray:
-    """Compute the squared distance of two pictures for an observer.
-
-    ``d2(s) = gain (1 - critical_scale^2 / s^2)`` above the critical scale, 0 below.
-
-    Parameters
-    ----------
-    scale : array-like of float, shape (...)
-        Scale of the windows of the model that made the pictures, > 0.
-    critical_scale : array-like of float, shape (...)
-        Scale of the windows of the observer, >= 0.
-    gain : array-like of float, shape (...)
-        Value far above the critical scale, >= 0.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        Squared distance, 0..gain.
-
-    Raises
-    ------
-    ValueError
-        If a scale is not positive, or a parameter is negative.
-
-    References
-    ----------
-    Freeman and Simoncelli (2011), doi:10.1038/nn.2889, online methods.
-
-    Examples
-    --------
-    >>> discriminability([0.25, 0.5, 1.0], 0.5, 4.0).tolist()
-    [0.0, 0.0, 3.0]
-    """
-    s, s0, a = (np.asarray(v, np.float64) for v in (scale, critical_scale, gain))
-    if not (s > 0).all():
-        raise ValueError("`scale` must be above 0.")
-    if (s0 < 0).any() or (a < 0).any():
-        raise ValueError("`critical_scale` and `gain` must be 0 or more.")
-    return _squared_distance(s, s0, a)
-
-
-def abx_proportion_correct(sensitivity: ArrayLike) -> FloatArray:
-    """Compute how often an observer without bias is right in an ABX task.
-
-    ``Phi(d / sqrt 2) Phi(d / 2) + Phi(-d / sqrt 2) Phi(-d / 2)``: the first two
-    pictures are told apart, and the third is assigned, both rightly or both wrongly.
-
-    Parameters
-    ----------
-    sensitivity : array-like of float, shape (...)
-        Distance d of the two pictures in units of the noise, >= 0.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        Share of correct answers, 0.5..1.
-
-    Raises
-    ------
-    ValueError
-        If a sensitivity is negative.
-
-    References
-    ----------
-    Macmillan, Kaplan and Creelman (1977). The psychophysics of categorical
-    perception. Psychological Review 84:452-471. doi:10.1037/0033-295X.84.5.452.
-
-    Examples
-    --------
-    >>> abx_proportion_correct([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).round(4).tolist()
-    [0.5, 0.5997, 0.7877, 0.9185, 0.975, 0.9936]
-    """
-    d = np.asarray(sensitivity, np.float64)
-    if (d < 0).any():
-        raise ValueError("`sensitivity` must be 0 or more.")
-    return _abx(d)
-
-
-def proportion_correct(
-    scale: ArrayLike,
-    critical_scale: ArrayLike,
-    gain: ArrayLike,
-    *,
-    lapse: ArrayLike = 0.0,
-    decision: str = "published",
-) -> FloatArray:
-    """Compute the share of correct ABX answers at a scale.
-
-    Parameters
-    ----------
-    scale, critical_scale, gain : array-like of float, shape (...)
-        As in `discriminability`.
-    lapse : array-like of float, shape (...), default 0
-        Share of trials answered by guessing, 0..1.
-    decision : {"published", "signal_detection"}, default "published"
-        What stands for d in `abx_proportion_correct`: the squared distance, as
-        published, or its square root, as the derivation of the formula has it.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        Share of correct answers, 0.5..1.
-
-    Raises
-    ------
-    ValueError
-        As `discriminability`, or if `lapse` is outside 0..1 or `decision` unknown.
-
-    Notes
-    -----
-    The two rules leave chance at the same scale, the second more steeply, and give
-    the gain another meaning: critical scales of the literature were fitted with the
-    first.
-
-    Examples
-    --------
-    >>> proportion_correct([0.3, 0.6], 0.5, 4.0).round(3).tolist()
-    [0.5, 0.641]
-    """
-    check_option("decision", decision, DECISIONS)
-    share = np.asarray(lapse, np.float64)
-    if not ((share >= 0) & (share <= 1)).all():
-        raise ValueError("`lapse` must be within [0, 1].")
-    squared = discriminability(scale, critical_scale, gain)
-    return _correct(squared, share, decision)
-
-
 def fit_critical_scale(
     scale: ArrayLike,
     n_correct: ArrayLike,
@@ -237,8 +111,8 @@ def fit_critical_scale(
     -------
     CriticalScale
         NaN with a note when the counts do not tell the critical scale: when the curve
-        is not better than chance or than a constant (likelihood ratios, 5 %), or when it is a step between
-        two of the tested scales.
+        is not better than chance or than a constant (likelihood ratios, 5 %), or when
+        it is a step between two of the tested scales.
 
     Raises
     ------
@@ -327,23 +201,6 @@ def fit_critical_scales(
             who = dict(zip(keys, key, strict=True))
             rows.append({**who, "comparison": name, **vars(fit)})
     return pd.DataFrame(rows)
-
-
-# ------------------------------------------------------------------ the model
-
-
-def _squared_distance(s: FloatArray, s0: FloatArray, gain: FloatArray) -> FloatArray:
-    return np.asarray(gain * np.maximum(1 - (s0 / s) ** 2, 0))
-
-
-def _abx(d: FloatArray) -> FloatArray:
-    apart, same = ndtr(d / math.sqrt(2)), ndtr(d / 2)
-    return np.asarray(apart * same + (1 - apart) * (1 - same))
-
-
-def _correct(squared: FloatArray, lapse: FloatArray, decision: str) -> FloatArray:
-    d = squared if decision == "published" else np.sqrt(squared)
-    return (1 - lapse) * _abx(d) + lapse / 2
 
 
 # ------------------------------------------------------------------ the counts
@@ -470,8 +327,10 @@ def _coarse(
     scales = np.linspace(0, counts.scale.max(), _COARSE)
     s0 = np.repeat(scales, _COARSE)
     gain = np.tile(np.geomspace(*_GAINS, _COARSE), _COARSE)
-    squared = _squared_distance(counts.scale, s0[:, None], gain[:, None])
-    p = np.clip(_correct(squared, np.asarray(lapse), decision), 0, 1 - 1e-12)
+    p = proportion_correct(
+        counts.scale, s0[:, None], gain[:, None], lapse=lapse, decision=decision
+    )
+    p = np.clip(p, 0, 1 - 1e-12)
     missed = counts.n - counts.correct
     values = counts.correct @ np.log(p).T + missed @ np.log1p(-p).T
     best = values.argmax(axis=1)
@@ -492,22 +351,46 @@ def _search(
     top = counts.scale.max()
     steps = np.linspace(-1, 1, _FINE)
     width = top / (_COARSE - 1)
-    factor = math.log(_GAINS[1] / _GAINS[0]) / (_COARSE - 1)
+    rows = np.arange(len(lapse))
     best = np.full(len(lapse), -np.inf)
     for _ in range(_ROUNDS):
-        a = np.clip(s0[:, None] + steps * width, 0, top)[:, :, None, None]
-        g = np.clip(gain[:, None] * np.exp(steps * factor), *_GAINS)[:, None, :, None]
-        squared = _squared_distance(counts.scale, a, g)
-        p = _correct(squared, lapse[:, None, None, None], decision)
-        values = counts.log_likelihood(np.clip(p, 0, 1 - 1e-12))
-        flat = values.reshape(len(values), -1)
-        place = flat.argmax(axis=1)
-        best = flat[np.arange(len(flat)), place]
-        i, j = np.unravel_index(place, values.shape[1:])
-        s0 = a[np.arange(len(a)), i, 0, 0]
-        gain = g[np.arange(len(g)), 0, j, 0]
-        width, factor = width / 2.5, factor / 2.5
+        tried = np.clip(s0[:, None] + steps * width, 0, top)
+        start = np.broadcast_to(gain[:, None], tried.shape)
+        values, gains = _best_gain(counts, tried, start, lapse[:, None], decision)
+        place = values.argmax(axis=1)
+        best, s0, gain = values[rows, place], tried[rows, place], gains[rows, place]
+        width /= 2.5
     return best, s0, gain
+
+
+def _best_gain(
+    counts: _Counts,
+    s0: FloatArray,
+    gain: FloatArray,
+    lapse: FloatArray,
+    decision: str,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the best log-likelihood and gain for scales of (n_resamples, n)."""
+    # On its own the gain is smooth; together with the scale it forms narrow ridges.
+    k, n = counts.correct[:, None], counts.n[:, None]
+    log_gain = np.log(gain)
+    low, high = np.log(_GAINS)
+    for i in range(_SCORING + 1):
+        parameters = (s0[..., None], np.exp(log_gain)[..., None])
+        p = proportion_correct(
+            counts.scale, *parameters, lapse=lapse[..., None], decision=decision
+        )
+        p = np.clip(p, 0, 1 - 1e-12)
+        if i == _SCORING:
+            break
+        squared = discriminability(counts.scale, *parameters)
+        slope = (1 - lapse[..., None]) * slope_of_log_gain(squared, decision)
+        weight = slope / (p * (1 - p))
+        information = (n * slope * weight).sum(axis=-1)
+        score = ((k - n * p) * weight).sum(axis=-1)
+        step = score / np.maximum(information, 1e-12)
+        log_gain = np.clip(log_gain + np.clip(step, -1, 1), low, high)
+    return counts.log_likelihood(p), np.exp(log_gain)
 
 
 def _reason(
@@ -517,13 +400,14 @@ def _reason(
     k, n = counts.correct[row].sum(), counts.n[row].sum()
     if 2 * (best + n * math.log(2)) < chi2.ppf(0.95, 2):
         return "answers are not better than chance"
+    if row > 0:
+        return ""  # a resample: what its scale is not sure of, the interval shows
     if gain >= _GAINS[1] * (1 - _MARGIN):
         return "answers are a step between two scales: try scales between them"
     if s0 >= counts.scale.max() * (1 - _MARGIN):
         return "answers leave chance at the largest scale only"
-    # Resamples without a fall are kept: they draw the lower limit towards 0.
     p = np.clip(k / n, 0.5, 1 - max(lapse / 2, 1e-12))
     constant = xlogy(k, p) + xlog1py(n - k, -p)
-    if row == 0 and 2 * (best - constant) < chi2.ppf(0.95, 1):
+    if 2 * (best - constant) < chi2.ppf(0.95, 1):
         return "answers do not fall towards chance within the tested scales"
     return ""

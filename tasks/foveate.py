@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from data_loaders.picture_folder import open_picture_folder
-from neurovis.adapters.foveated_texture import resized, to_bytes, to_unit
+from neurovis.adapters.foveated_texture import (
+    make_stage,
+    resized,
+    to_bytes,
+    to_unit,
+)
 from neurovis.core.checks import check_columns, check_whole
 from neurovis.core.device import exact_float32, in_batches, resolve
 from neurovis.core.errors import DataCorruptError
@@ -30,7 +35,6 @@ from neurovis.foveation.transforms import (
     FoveationSettings,
     ImageTransform,
     geometry,
-    make_transform,
 )
 from stimuli.save import picture_hash
 from tasks.runs import begin_run
@@ -302,7 +306,7 @@ def _render(
         if key not in made:
             # Operators are large: only the last ones are kept.
             made.clear()
-            made[key] = make_transform(group[indices[0]].settings, key[0])
+            made[key] = make_stage(group[indices[0]].settings, key[0])
         transform = made[key]
 
         def apply(some: Any, transform: ImageTransform = transform) -> list[Image]:

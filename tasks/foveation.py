@@ -51,6 +51,7 @@ from tasks.foveation_systems import (
     as_squares,
     match_systems,
     render_systems,
+    spread,
 )
 from tasks.foveation_training import (
     LabelledPixels,
@@ -151,7 +152,7 @@ def run_foveation(
     folder = begin_run(out, arguments)
     rows = {split: _rows(shown, split) for split in _SPLITS}
     with deterministic():
-        some = _calibration(rows["train"], design)
+        some = spread(rows["train"], design.n_calibration)
         matched = match_systems(
             [squares[int(row)] for row in some],
             shown.table["stimulus_id"].iloc[some].tolist(),
@@ -207,12 +208,6 @@ def _rows(shown: ClassPictures, split: str) -> NDArray[np.int64]:
             "class is needed in every part."
         )
     return rows
-
-
-def _calibration(rows: NDArray[np.int64], design: FoveationDesign) -> NDArray[np.int64]:
-    """Return rows spread evenly over the training set, whose classes are sorted."""
-    n = min(design.n_calibration, len(rows))
-    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
 
 
 def _labelled(

@@ -10,18 +10,20 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from neurovis.adapters.foveated_texture import to_unit
+from data_loaders.picture_folder import open_picture_folder
+from neurovis.adapters.foveated_texture import make_stage, to_unit
 from neurovis.adapters.scene_classifier import to_input
-from neurovis.core.checks import check_option
+from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32, resolve
+from neurovis.core.log import progress
 from neurovis.core.pictures import LazyPictures, read_image
 from neurovis.foveation.blur import FoveatedBlur, UniformBlur
 from neurovis.foveation.matching import image_fidelity, match_blur
 from neurovis.foveation.transforms import (
+    CODECS,
     FoveationSettings,
     ImageTransform,
     geometry,
-    make_transform,
 )
 from tasks.foveate import Foveated, foveate_pictures
 
@@ -138,19 +140,24 @@ def match_systems(
         ),
     }
     settings, table = {}, []
+    # With a codec its own loss is in both: texture and reference.
+    coded = base.transform == CODECS[0]
+    textured = base if coded else replace(base, transform="texture")
+    plain = replace(base, transform=CODECS[1] if coded else "reference")
     with exact_float32(), torch.inference_mode():
         target = image_fidelity(
-            make_transform(replace(base, transform="texture"), shape),
+            make_stage(textured, shape),
             images,
             keys=keys,
             seed=seed,
         )
         for system in chosen:
-            own = replace(base, transform="reference")
-            parameter, value, matched, found = "", np.nan, False, np.ones(n)
-            if system == "texture":
-                own, found = replace(base, transform="texture"), target
-            elif system in makes:
+            own, parameter, value, matched = plain, "", np.nan, False
+            if system == "reference":
+                found = image_fidelity(make_stage(plain, shape), images, keys=keys)
+            elif system == "texture":
+                own, found = textured, target
+            else:
                 parameter, given, make, high = makes[system]
                 if given is None:
                     match = match_blur(
@@ -176,6 +183,92 @@ def match_systems(
                 }
             )
     return MatchedSystems(settings, pd.DataFrame(table))
+
+
+def match_folder(
+    folder: str | Path,
+    system: str,
+    texture: FoveationSettings,
+    *,
+    n_calibration: int = 32,
+    seed: int = 0,
+    device: str = "auto",
+) -> tuple[FoveationSettings, str]:
+    """Choose a blur that loses as much as the texture does on a folder of pictures.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Pictures. Those of the commonest size count, some of them spread evenly.
+    system : {"uniform-blur", "foveated-blur"}
+        Which blur.
+    texture : FoveationSettings
+        The texture, and the viewing geometry.
+    n_calibration : int, default 32
+        Most pictures to look at.
+    seed : int, default 0
+        Seed of the texture.
+    device : str, default "auto"
+        Where to compute.
+
+    Returns
+    -------
+    settings : FoveationSettings
+        The blur.
+    told : str
+        What was found, in a line.
+
+    Raises
+    ------
+    FileNotFoundError, DataCorruptError, ValueError
+        As `match_systems`, or if a picture is missing or damaged.
+    """
+    check_option("system", system, SYSTEMS[2:])
+    pictures, labels = open_picture_folder(folder)
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for index in progress(range(len(pictures)), "measuring", unit="picture"):
+        shapes.setdefault(pictures[index].shape, []).append(index)
+    rows = max(shapes.values(), key=len)
+    some = spread(np.array(rows), n_calibration)
+    names = labels["stimulus_id"].iloc[some].tolist()
+    matched = match_systems(
+        [pictures[int(row)] for row in some],
+        names,
+        [system],
+        texture=texture,
+        seed=seed,
+        device=device,
+    )
+    found = matched.table.iloc[0]
+    told = (
+        f"{found.parameter} {found.value:.4g}: mean SSIM {found.ssim:.3f}, that of the "
+        f"texture {found.ssim_target:.3f}, on {found.n_images} pictures"
+    )
+    return matched.settings[system], told
+
+
+def spread(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Choose some rows, spread evenly.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        All rows.
+    n : int
+        How many at most.
+
+    Returns
+    -------
+    ndarray of int64
+        `n` of them, or all.
+
+    Examples
+    --------
+    >>> spread(np.arange(10), 3)
+    array([0, 4, 9])
+    """
+    n = min(check_whole("n_calibration", n, low=1), len(rows))
+    return rows[np.linspace(0, len(rows) - 1, n).astype(np.int64)]
 
 
 @dataclass(frozen=True)

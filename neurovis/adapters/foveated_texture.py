@@ -21,11 +21,15 @@ from neurovis.adapters.scene_classifier import (
     save_classifier,
     to_input,
 )
+from neurovis.adapters.vgg_codec import load_vgg_codec
 from neurovis.core.checks import check_image
 from neurovis.core.device import resolve
+from neurovis.foveation.style_codec import StyleCodecTexture
 from neurovis.foveation.transforms import (
+    CODECS,
     FoveationSettings,
     ImageTransform,
+    geometry,
     make_transform,
 )
 
@@ -85,6 +89,55 @@ def resized(images: Tensor, size_px: int | None) -> Tensor:
         return images
     size = (size_px, size_px)
     return F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def make_stage(settings: FoveationSettings, shape: tuple[int, int]) -> ImageTransform:
+    """Make a first stage, also one that needs files of weights.
+
+    Parameters
+    ----------
+    settings : FoveationSettings
+        Which one, and how the eye looks.
+    shape : tuple of int
+        Height and width of the pictures, pixels.
+
+    Returns
+    -------
+    ImageTransform
+        A callable that keeps its operators: make it once.
+
+    Raises
+    ------
+    ValueError
+        As `neurovis.foveation.transforms.make_transform`, or if the weights do not
+        fit.
+    FileNotFoundError, DataCorruptError
+        If a file of weights is missing or damaged.
+    """
+    if settings.transform not in CODECS:
+        return make_transform(settings, shape)
+    assert settings.codec is not None
+    codec = load_vgg_codec(*settings.codec)
+    px_per_deg, fixation_px = geometry(settings, shape)
+    # Checked by the settings; a number is for the other texture.
+    area: Any = settings.strength
+    if not isinstance(area, str):
+        raise ValueError(
+            "`strength` of a style codec must be 'unclipped' or 'clipped'; got "
+            f"{area!r}."
+        )
+    return StyleCodecTexture(
+        shape,
+        codec.encoder,
+        codec.decoder,
+        scale=settings.scale,
+        px_per_deg=px_per_deg,
+        fixation_px=fixation_px,
+        fovea_deg=settings.fovea_deg,
+        area=area,
+        reference=settings.transform != CODECS[0],
+        notes=codec.notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +209,7 @@ class TwoStageSystem:
         for index, image in enumerate(images):
             shape = check_image("image", image).shape[:2]
             if shape not in made:
-                made = {shape: make_transform(self.settings, shape)}
+                made = {shape: make_stage(self.settings, shape)}
             key = None if keys is None else [keys[index]]
             looked = made[shape](to_unit([image]).to(place), keys=key, seed=seed)
             seen += to_bytes(resized(looked, self.classifier.spec.size_px))
@@ -188,13 +241,17 @@ def save_system(system: TwoStageSystem, folder: str | Path) -> Path:
     return save_classifier(system.classifier, folder, extra)
 
 
-def load_system(folder: str | Path) -> TwoStageSystem:
+def load_system(
+    folder: str | Path, *, codec: tuple[str, str] | None = None
+) -> TwoStageSystem:
     """Read what `save_system` wrote.
 
     Parameters
     ----------
     folder : str or Path
         The folder.
+    codec : tuple of str, optional
+        Files of encoder and decoder, for a first stage that needs them.
 
     Returns
     -------
@@ -208,7 +265,8 @@ def load_system(folder: str | Path) -> TwoStageSystem:
     DataCorruptError
         If a file was changed or damaged.
     ValueError
-        If it is a classifier without a first stage.
+        If it is a classifier without a first stage, or `codec` is not what it was
+        trained with.
     """
     classifier, extra = load_classifier_folder(folder)
     if "transform" not in extra:
@@ -216,4 +274,11 @@ def load_system(folder: str | Path) -> TwoStageSystem:
     values = dict(extra["transform"])
     if values["fixation_px"] is not None:
         values["fixation_px"] = tuple(values["fixation_px"])
-    return TwoStageSystem(extra["system"], FoveationSettings(**values), classifier)
+    trained_with, values["codec"] = values["codec"], codec
+    settings = FoveationSettings(**values)
+    if settings.parameters["codec"] != trained_with:
+        raise ValueError(
+            f"`codec` must be the files with which {folder} was trained: their SHA-256 "
+            f"are {trained_with}."
+        )
+    return TwoStageSystem(extra["system"], settings, classifier)

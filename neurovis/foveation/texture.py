@@ -2,10 +2,10 @@
 
 The fovea stays as it is. Around it the picture is moved about at random within the
 width of its pooling windows, or noise takes its place, and the coefficients of its
-steerable pyramid are given back the local statistics that they had in every window. Nothing is learnt, no gradient is taken. The idea of
-a mixture of picture and texture that grows with the window is that of Deza, Jonnalagadda
-and Eckstein (2019), arXiv:1705.10041; magnitudes of a pyramid stand where they have the
-features of a network.
+steerable pyramid are given back the local statistics that they had in every window.
+Nothing is learnt, no gradient is taken. Mixing picture and texture the more the larger
+the window is the idea of Deza, Jonnalagadda and Eckstein (2019), arXiv:1705.10041;
+magnitudes of a pyramid stand where they have the features of a network.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ Quality = Literal["fast", "fine"]
 Start = Literal["jitter", "noise"]
 
 # Rounds of matching before the picture is mixed in.
-N_ITERATIONS = {"fast": 2, "fine": 5}
+N_ITERATIONS = {"fast": 3, "fine": 5}
 # Displacement of a start by jitter over the half width of a window.
 JITTER = 0.5
 SMALLEST_SIDE = 32
@@ -94,7 +94,7 @@ class FoveatedTexture:
     fovea_deg : float, default 1.82165
         Radius of the fovea at half height, degrees.
     quality : {"fast", "fine"}
-        2 rounds of matching; or 5, with `orientation_matching`.
+        3 rounds of matching; or 5, with `orientation_matching`.
     n_iterations : int, optional
         Rounds of matching, >= 0, where `quality` shall not decide.
     orientation_matching : bool, optional
@@ -127,6 +127,19 @@ class FoveatedTexture:
     ------
     TypeError, ValueError
         If an argument is of another kind or out of range.
+
+    Notes
+    -----
+    In opponent colours, with a mirrored margin around the picture:
+
+    1. Mean and variance are measured in every window: of the pixels, of both residuals
+       of a complex steerable pyramid, of the magnitudes of its bands.
+    2. A start: the picture moved by a smooth random field, as far as a quarter of
+       the width of a window (root mean square), or noise.
+    3. Rounds of: pyramid, coefficients matched, picture, its pixels matched.
+    4. Bands mixed, ``sqrt(1 - a²) picture + a texture``, which keeps energy; the low
+       pass ``(1 - a) picture + a texture``. a is the weight of the texture.
+    5. One more round; the fovea comes back.
 
     Examples
     --------
@@ -285,9 +298,9 @@ class FoveatedTexture:
         grey = (images == images[:, :1]).flatten(1).all(dim=1)
         with exact_float32():
             for is_grey in (True, False):
-                for block in torch.nonzero(grey == is_grey)[:, 0].split(size):
-                    if len(block) == 0:
-                        continue
+                alike = torch.nonzero(grey == is_grey)[:, 0]
+                for first in range(0, len(alike), size):
+                    block = alike[first : first + size]
                     chosen = [names[i] for i in block.tolist()]
                     seen[block] = self._transform(
                         self._parts, images[block], chosen, seed, is_grey

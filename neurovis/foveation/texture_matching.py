@@ -132,7 +132,7 @@ def local_covariance(
     maps = torch.cat([magnitudes, products], dim=2)
     pooled = operators.pool(level, maps.reshape(n_images, -1, height, width))
     pooled = pooled.reshape(n_images, n_channels, -1, pooled.shape[-1]).mT
-    mean, product = pooled.split([n_orientations, len(rows)], dim=-1)
+    mean, product = pooled[..., :n_orientations], pooled[..., n_orientations:]
     found = product - mean[..., rows] * mean[..., columns]
     covariance = found.new_zeros((*found.shape[:-1], n_orientations, n_orientations))
     covariance[..., rows, columns] = found

@@ -46,7 +46,7 @@ def texture_quality(
     Returns
     -------
     DataFrame
-        One row per picture and measure: ``image`` (its place in the batch), ``measure``,
+        One row per picture and measure: ``image`` (place in the batch), ``measure``,
         ``ring`` (missing where a measure has none) and ``value``. Measures:
 
         - ``magnitude_mean_error``, ``magnitude_sd_error`` of a complex steerable

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from neurovis.core.rng import torch_generator
 
-# Cells of the field in degrees (12, 24 and 48 px of a 256-pixel picture that is 26
-# degrees wide), and what each adds to it; the squares sum to 1.
-CELLS_DEG = (1.21875, 2.4375, 4.875)
-SHARES = (0.398, 0.597, 0.6965)
+# Cells of the field in degrees (6, 12, 24 and 48 px of a 256-pixel picture that is 26
+# degrees wide); each adds the same variance.
+CELLS_DEG = (0.609375, 1.21875, 2.4375, 4.875)
 
 
 def _kernel(length: int, cell_px: float) -> NDArray[np.float64]:
@@ -33,7 +32,8 @@ def displacement_field(
 ) -> torch.Tensor:
     """Draw a smooth random field: where each pixel is moved to.
 
-    The sum of Gaussian fields with cells of 1.2, 2.4 and 4.9 degrees.
+    The sum of Gaussian fields with cells of 0.6, 1.2, 2.4 and 4.9 degrees, so that
+    parts, objects and their surrounds move apart from one another.
 
     Parameters
     ----------
@@ -58,11 +58,12 @@ def displacement_field(
     """
     generator = torch_generator(seed, "texture jitter", key)
     field = np.zeros((2, *shape))
-    for share, cell_deg in zip(SHARES, CELLS_DEG, strict=True):
+    for cell_deg in CELLS_DEG:
         rows, columns = (_kernel(side, cell_deg * px_per_deg) for side in shape)
         size = (2, rows.shape[1], columns.shape[1])
         nodes = torch.randn(size, generator=generator).double().numpy()
-        field += share * (rows @ nodes @ columns.T)
+        field += rows @ nodes @ columns.T
+    field /= math.sqrt(len(CELLS_DEG))
     return torch.from_numpy(field.astype(np.float32))
 
 

@@ -7,13 +7,21 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from neurovis.core.checks import check_between, check_option, check_whole
+from neurovis.core.files import sha256_file
 from neurovis.foveation.acuity_blur import AcuityBlur
 from neurovis.foveation.blur import FoveatedBlur, Reference, UniformBlur
 from neurovis.foveation.texture import FoveatedTexture
 from neurovis.foveation.windows import FOVEA_DEG, IMAGE_DEG
 
-TRANSFORMS = ("reference", "texture", "uniform-blur", "foveated-blur", "acuity-blur")
-"""Names that `make_transform` knows."""
+CODECS = ("style-codec", "style-codec-reference")
+"""Transforms that need files of weights: `neurovis.adapters.foveated_texture` makes
+them."""
+
+TRANSFORMS = (
+    *("reference", "texture", "uniform-blur", "foveated-blur", "acuity-blur"),
+    *CODECS,
+)
+"""Names of all transforms."""
 
 
 class ImageTransform(Protocol):
@@ -86,11 +94,13 @@ class FoveationSettings:
         Standard deviation of "uniform-blur".
     factor : float, optional
         Of "foveated-blur": standard deviation over the radius of a window.
+    codec : tuple of str, optional
+        Of `CODECS`: files of encoder and decoder.
 
     Raises
     ------
     TypeError, ValueError
-        If a value is out of range, or a blur lacks its width.
+        If a value is out of range, a blur lacks its width, or a codec its files.
     """
 
     transform: str = "texture"
@@ -102,6 +112,7 @@ class FoveationSettings:
     strength: float | str = "unclipped"
     sigma_px: float | None = None
     factor: float | None = None
+    codec: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         check_option("transform", self.transform, TRANSFORMS)
@@ -126,10 +137,19 @@ class FoveationSettings:
                     "texture with `neurovis.foveation.matching`."
                 )
 
+        if self.transform in CODECS and (self.codec is None or len(self.codec) != 2):
+            raise ValueError(
+                f"{self.transform!r} needs `codec`: files of an encoder and a decoder; "
+                f"got {self.codec!r}."
+            )
+
     @property
     def parameters(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
+        """The settings as JSON values; of the codec the SHA-256 of its files."""
+        values = asdict(self)
+        if self.codec is not None:
+            values["codec"] = [sha256_file(file) for file in self.codec]
+        return values
 
 
 def geometry(
@@ -192,7 +212,8 @@ def make_transform(
     Raises
     ------
     ValueError
-        If the fixation lies outside, or the pictures are too small.
+        If the fixation lies outside, the pictures are too small, or the transform is
+        one of `CODECS`.
 
     Examples
     --------
@@ -200,15 +221,14 @@ def make_transform(
     >>> blur.shape
     (32, 48)
     """
+    check_option("transform", settings.transform, TRANSFORMS[: -len(CODECS)])
     px_per_deg, fixation_px = geometry(settings, shape)
     looks: dict[str, Any] = {"px_per_deg": px_per_deg, "fixation_px": fixation_px}
     pools = {**looks, "scale": settings.scale, "fovea_deg": settings.fovea_deg}
     if settings.transform == "texture":
         # Checked by the settings.
         quality, strength = cast(Any, settings.quality), cast(Any, settings.strength)
-        return FoveatedTexture(
-            shape, quality=quality, strength=strength, **pools
-        )
+        return FoveatedTexture(shape, quality=quality, strength=strength, **pools)
     if settings.transform == "foveated-blur":
         assert settings.factor is not None
         return FoveatedBlur(shape, settings.factor, **pools)

@@ -20,7 +20,8 @@ Profile = Literal["cosine", "gaussian"]
 
 # The sum of unit-spaced Gaussians of standard deviation 1: their common divisor.
 _GAUSSIAN_SUM = float(np.sqrt(2 * np.pi))
-# Gaussians of less than 1e-7 of their peak add nothing in float32.
+_FOOT = 1e-12
+_GAUSSIAN_FOOT = 1e-7
 _GAUSSIAN_REACH = 6
 
 
@@ -176,7 +177,8 @@ def mother_window(x: ArrayLike, transition: float = 0.5) -> Array:
     """
     distance = np.abs(np.asarray(x, np.float64)) - (1 - transition) / 2
     value = np.cos(np.pi / 2 * np.clip(distance / transition, 0, 1)) ** 2
-    return np.where(distance >= transition, 0.0, value)
+    # What rounding leaves at the foot is no support.
+    return np.where(value < _FOOT, 0.0, value)
 
 
 def pixel_polar(windows: PoolingWindows) -> tuple[Array, Array]:
@@ -381,8 +383,10 @@ def _neighbours(
     for step in range(1 - reach, reach + 1):
         number = low + step
         value = _profile(windows, position - number)
-        # A Gaussian ends somewhere: where float32 sums no longer see it.
-        found.append((number, np.where(value < 1e-7 * value.max(), 0, value)))
+        if windows.profile == "gaussian":
+            # It ends somewhere: where float32 sums no longer see it.
+            value = np.where(value < _GAUSSIAN_FOOT * value.max(), 0.0, value)
+        found.append((number, value))
     return found
 
 

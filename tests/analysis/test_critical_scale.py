@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from analysis.critical_scale import (
+from analysis.abx_discrimination import (
     abx_proportion_correct,
     discriminability,
-    fit_critical_scale,
-    fit_critical_scales,
     proportion_correct,
+    slope_of_log_gain,
 )
+from analysis.critical_scale import fit_critical_scale, fit_critical_scales
 
 SCALES = np.array([0.25, 0.35, 0.45, 0.55, 0.7, 0.85, 1.0])
 
@@ -57,6 +57,19 @@ def test_the_squared_distance_enters_as_published_or_as_its_root():
     assert proportion_correct(0.8, 0.4, 3.0) == abx_proportion_correct(squared)
     rooted = proportion_correct(0.8, 0.4, 3.0, decision="signal_detection")
     assert rooted == abx_proportion_correct(np.sqrt(squared))
+
+
+@pytest.mark.parametrize("decision", ["published", "signal_detection"])
+def test_slopes_are_those_of_differences(decision):
+    gain, step = np.geomspace(0.05, 40, 30), 1e-5
+    up, down = (
+        proportion_correct(0.8, 0.4, gain * np.exp(h), decision=decision)
+        for h in (step, -step)
+    )
+    squared = discriminability(0.8, 0.4, gain)
+    np.testing.assert_allclose(
+        slope_of_log_gain(squared, decision), (up - down) / (2 * step), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("decision", ["published", "signal_detection"])
@@ -130,7 +143,7 @@ def make_trials(rng, who, n=100):
     for subject, scales in who.items():
         for comparison, critical in scales.items():
             for s in SCALES:
-                p = proportion_correct(s, critical, 4.0, lapse=0.02)
+                p = proportion_correct(s, critical, 8.0, lapse=0.04)
                 parts.append(
                     pd.DataFrame(
                         {
@@ -159,9 +172,42 @@ def test_comparisons_are_fitted_apart_and_share_their_lapses():
         assert row.ci_low < row.critical_scale < row.ci_high
         assert row.n_trials == 2100
     assert found.groupby("subject")["lapse"].nunique().tolist() == [1, 1]
-    assert (found["lapse"] <= 0.1).all()
+    np.testing.assert_allclose(found["lapse"], 0.04, atol=0.03)
     pooled = fit_critical_scales(trials, by=(), lapse=0.02, n_bootstrap=0)
     assert pooled["n_trials"].tolist() == [4200, 4200]
+
+
+def test_shared_lapses_are_the_maximum_of_the_joint_likelihood():
+    who = {"s1": {"original-sample": 0.3, "sample-sample": 0.55}}
+    trials = make_trials(np.random.default_rng(5), who, n=200)
+    cells = trials.groupby(["comparison", "scale"])["correct"].agg(["sum", "size"])
+    total = {}
+    for lapse in np.linspace(0, 0.1, 41):
+        fits = [
+            fit_critical_scale(
+                SCALES,
+                cells.loc[name, "sum"],
+                cells.loc[name, "size"],
+                lapse=lapse,
+                n_bootstrap=0,
+            )
+            for name in who["s1"]
+        ]
+        total[lapse] = sum(fit.log_likelihood for fit in fits)
+    best = max(total, key=total.get)
+    found = fit_critical_scales(trials, n_bootstrap=0)
+    assert found["log_likelihood"].sum() >= total[best] - 0.01
+    np.testing.assert_allclose(found["lapse"], best, atol=0.005)
+
+
+def test_steep_curves_are_followed_along_the_ridge_of_gain_and_scale():
+    # Just below a tested scale a larger gain makes up for a larger critical scale.
+    n = np.full(len(SCALES), 200)
+    p = proportion_correct(SCALES, 0.345, 30.0)
+    k = np.rint(n * p)
+    found = fit_critical_scale(SCALES, k, n, n_bootstrap=0)
+    true = (k * np.log(p) + (n - k) * np.log1p(-np.minimum(p, 1 - 1e-12))).sum()
+    assert found.log_likelihood >= true - 1e-6
 
 
 def test_results_follow_the_seed_and_no_other_observer():

@@ -1,4 +1,4 @@
-"""Pictures of classes: layouts, lists, parts that are drawn, and leaks between parts."""
+"""Pictures of classes: layouts, lists, parts that are drawn, and leaks."""
 
 import io
 import zipfile

@@ -1,7 +1,7 @@
 """Steerable pyramid and texture statistics against reference code (see the README).
 
-Tolerance: coefficients 1e-5, 1e-12 with the masks of the reference; statistics with
-these masks relative 1e-5 + absolute 1e-7, with exact ones relative 1e-4 + absolute 5e-6.
+Tolerance: coefficients 1e-12 with the masks of the reference, 1e-5 with exact ones;
+statistics relative 1e-5 + absolute 1e-7, and relative 1e-4 + absolute 5e-6.
 """
 
 from fnmatch import fnmatch

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurovis.core.pictures import read_image
@@ -65,6 +65,7 @@ def test_x_is_what_the_right_answer_names():
         assert all(scale[i] == t.scale for i in (t.a, t.b) if kind[i] == "sample")
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 50))
 def test_versions_are_spread_evenly_over_a_cell(n_per_pair, n_images, seed):
     trials = make_abx_trials(make_pictures(n_images), n_per_pair=n_per_pair, seed=seed)
