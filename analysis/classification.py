@@ -7,17 +7,20 @@ A table of predictions has one row per picture and run: `system` (what was train
 """
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.crossed_bootstrap import CrossedBootstrap, bootstrap_crossed
+from analysis.crossed_runs import (
+    bootstrap_hits,
+    check_options,
+    crossed_values,
+    paired_values,
+)
 from neurovis.core.checks import (
     check_array,
-    check_between,
     check_columns,
     check_option,
     check_whole,
@@ -39,9 +42,6 @@ PREDICTION_COLUMNS = (
 
 CELL = ("system", "condition", "level")
 """Columns that tell apart what is averaged over runs and pictures."""
-
-RESAMPLED = MappingProxyType({"both": "both", "images": "images", "runs": "subjects"})
-"""What can be resampled, and how `bootstrap_crossed` calls it."""
 
 
 def rank_of_label(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
@@ -467,152 +467,6 @@ def confusion_matrix(
         return matrix
     total = matrix.sum(axis=1, keepdims=True)
     return np.divide(matrix, total, out=np.full_like(matrix, np.nan), where=total > 0)
-
-
-# ---------------------------------------------------- pictures crossed with runs
-
-
-def crossed_values(table: pd.DataFrame, value: str) -> FloatArray:
-    """Arrange values as pictures by runs.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row per picture and run: `stimulus_id`, `run`, `value`.
-    value : str
-        Column to arrange.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_images, n_runs)
-        Sorted by identity and run.
-
-    Raises
-    ------
-    ValueError
-        If a picture comes twice in a run, or runs differ in their pictures.
-    """
-    if table.duplicated(["run", "stimulus_id"]).any():
-        twice = table[table.duplicated(["run", "stimulus_id"])].iloc[0]
-        raise ValueError(
-            f"The picture {twice['stimulus_id']!r} comes twice in run {twice['run']!r}."
-        )
-    wide = table.pivot_table(
-        index="stimulus_id", columns="run", values=value, aggfunc="first"
-    ).astype(np.float64)
-    if wide.isna().to_numpy().any() or wide.size != len(table):
-        raise ValueError(
-            "Every run must have the same pictures, with known values; "
-            f"{wide.size} values are needed and {len(table)} rows came. Keep the "
-            "pictures that all runs have."
-        )
-    return wide.to_numpy()
-
-
-def paired_values(
-    table: pd.DataFrame, value: str, systems: Sequence[str]
-) -> FloatArray:
-    """Arrange values as pictures by runs by systems.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row per picture, run and system.
-    value : str
-        Column to arrange.
-    systems : sequence of str
-        Names in the column `system`, in the order of the last axis.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_images, n_runs, n_systems)
-        Sorted by identity and run.
-
-    Raises
-    ------
-    ValueError
-        If the systems differ in pictures or runs, or as `crossed_values`.
-    """
-    parts = [table[table["system"] == system] for system in systems]
-    units = [
-        tuple(sorted(set(part[name])) for name in ("stimulus_id", "run"))
-        for part in parts
-    ]
-    for system, unit in zip(systems, units, strict=True):
-        if unit != units[0]:
-            raise ValueError(
-                f"{systems[0]!r} and {system!r} must have the same pictures and runs: "
-                f"{len(units[0][0])} pictures in {len(units[0][1])} runs are not the "
-                f"{len(unit[0])} in {len(unit[1])}. Keep what both have."
-            )
-    return np.stack([crossed_values(part, value) for part in parts], axis=-1)
-
-
-def bootstrap_hits(
-    values: FloatArray,
-    over: str,
-    n_bootstrap: int,
-    rng: np.random.Generator,
-) -> CrossedBootstrap:
-    """Resample pictures and runs of mean values.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n_images, n_runs, ...)
-        What is averaged over both.
-    over : {"both", "images", "runs"}
-        What to resample.
-    n_bootstrap : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    CrossedBootstrap
-        Its "subjects" are the runs.
-    """
-    n_images, n_runs = values.shape[:2]
-    flat = values.reshape(n_images, -1)
-
-    def mean_over(images: NDArray[np.intp]) -> FloatArray:
-        weights = np.bincount(images, minlength=n_images) / len(images)
-        return np.asarray(weights @ flat).reshape(values.shape[1:])
-
-    return bootstrap_crossed(
-        mean_over,
-        n_images,
-        n_runs,
-        over=RESAMPLED[over],
-        n_bootstrap=n_bootstrap,
-        rng=rng,
-    )
-
-
-def check_options(
-    over: str, n_bootstrap: int, coverage: float, *, least: int = 0
-) -> None:
-    """Raise unless these arguments of an interval are in range.
-
-    Parameters
-    ----------
-    over : str
-        "both", "images" or "runs".
-    n_bootstrap : int
-        `least` or more.
-    coverage : float
-        0..1.
-    least : int, default 0
-        Smallest number of resamples.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is not.
-    """
-    check_option("over", over, tuple(RESAMPLED))
-    check_whole("n_bootstrap", n_bootstrap, low=least)
-    check_between("coverage", coverage, low=0, high=1)
 
 
 def _check_predictions(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.classification import RESAMPLED, check_options, paired_values
 from analysis.crossed_bootstrap import CrossedBootstrap, bootstrap_crossed
+from analysis.crossed_runs import RESAMPLED, check_options, paired_values
 from neurovis.core.checks import check_array, check_columns, check_option
 from neurovis.core.rng import generator
 

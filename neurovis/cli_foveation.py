@@ -165,7 +165,10 @@ def stimuli_foveate(
 @run_app.command("foveation")
 def run_foveation(
     data: Annotated[
-        Path, typer.Argument(help="Folder or zip file: train/CLASS/..., test/CLASS/...")
+        str,
+        typer.Argument(
+            help="Folder or zip file: train/CLASS/..., test/CLASS/...; or drawings:N."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for tables, figures, report.")] = (
         Path("results/foveation")

@@ -7,6 +7,10 @@ from data_loaders.synthetic import n_pictures, simulate_nsd
 from stimuli.category_pictures import make_category_pictures
 from tasks.encoding import fit_encoding
 from tasks.encoding_report import finish_encoding
+from tasks.foveation import run_foveation
+from tasks.foveation_design import FoveationDesign
+from tasks.foveation_report import finish_foveation
+from tasks.foveation_training import compact_recipe
 from tasks.models import ModelSpec
 from tasks.object_search import run_object_search
 from tasks.object_search_report import finish_object_search
@@ -107,8 +111,38 @@ def demo_encoding(out: Path) -> list[str]:
     return finish_encoding(out / "fit")
 
 
+def demo_foveation(out: Path) -> list[str]:
+    """Train two small systems on drawings, seen as they are and as texture.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for pictures, networks, tables, figures and the report.
+
+    Returns
+    -------
+    list of str
+        The main figures, and where the report lies.
+    """
+    design = FoveationDesign(
+        systems=("reference", "texture"),
+        experiments=("generalisation", "occlusion", "window-conflict"),
+        architecture="timm:resnet10t",
+        architecture_options={"channels": [16, 16, 32, 32], "stem_type": ""},
+        recipe=compact_recipe(6),
+        n_runs=2,
+        render_px=64,
+        size_px=64,
+        n_calibration=12,
+        n_bootstrap=200,
+    )
+    run_foveation("drawings:40", out, design)
+    return finish_foveation(out)
+
+
 DEMOS: dict[str, Callable[[Path], list[str]]] = {
     "search": demo_search,
     "scanpaths": demo_scanpaths,
     "encoding": demo_encoding,
+    "foveation": demo_foveation,
 }

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_loaders.class_folders import open_class_folder
-from data_loaders.class_pictures import ClassPictures, draw_splits
+from data_loaders.class_pictures import ClassPictures
 from neurovis.adapters.foveated_texture import TwoStageSystem, save_system
 from neurovis.adapters.scene_classifier import ClassifierSpec, build_classifier
 from neurovis.core.device import deterministic, resolve
@@ -26,6 +25,7 @@ from neurovis.core.types import Score
 from neurovis.foveation.transforms import FoveationSettings, geometry
 from stimuli.frequency_filters import mean_rgb
 from stimuli.save import picture_hash
+from tasks.foveation_data import DRAWINGS, SPLITS, open_classes, rows_of
 from tasks.foveation_design import FoveationDesign
 from tasks.foveation_predictions import TrainedRun, predict_sets
 from tasks.foveation_scores import (
@@ -66,7 +66,6 @@ VERSION = 1
 """Raised when the same call gives other numbers."""
 
 _TOP = 5
-_SPLITS = ("train", "val", "test")
 
 
 def run_foveation(
@@ -83,10 +82,8 @@ def run_foveation(
     Parameters
     ----------
     data : str, Path or ClassPictures
-        Pictures in folders of their classes, as
-        `data_loaders.class_folders.open_class_folder` reads them. Without a part "val"
-        a fifth of the training pictures of each class become it; without "test",
-        another fifth.
+        Pictures in folders of their classes, or ``"drawings:N"``, as
+        `tasks.foveation_data.open_classes` takes them.
     out : str or Path
         Folder for pictures, networks and tables.
     design : FoveationDesign, optional
@@ -125,7 +122,7 @@ def run_foveation(
     """
     design = design or FoveationDesign()
     place = str(resolve(device))
-    shown = _divided(data, design.seed)
+    shown = open_classes(data, side_px=design.render_px, seed=design.seed)
     spec = ClassifierSpec(
         design.architecture,
         shown.classes,
@@ -150,7 +147,7 @@ def run_foveation(
         }
     )
     folder = begin_run(out, arguments)
-    rows = {split: _rows(shown, split) for split in _SPLITS}
+    rows = {split: rows_of(shown, split) for split in SPLITS}
     with deterministic():
         some = spread(rows["train"], design.n_calibration)
         matched = match_systems(
@@ -179,35 +176,6 @@ def run_foveation(
     write_table(folder / "sets.parquet", sets)
     write_table(folder / "curves.parquet", curves)
     return _finish(answers, shown, rows, arguments, systems, design, folder, place)
-
-
-def _divided(data: str | Path | ClassPictures, seed: int) -> ClassPictures:
-    shown = data if isinstance(data, ClassPictures) else open_class_folder(data)
-    there = set(shown.table["split"])
-    if there == {"all"}:
-        return draw_splits(shown, {"val": 0.2, "test": 0.2}, seed=seed)
-    if "train" not in there or "test" not in there:
-        raise ValueError(
-            f"{shown.name} has the parts {sorted(there)}: 'train' and 'test' are "
-            "needed, or no parts at all."
-        )
-    if "val" not in there:
-        return draw_splits(shown, {"val": 0.2}, seed=seed)
-    return shown
-
-
-def _rows(shown: ClassPictures, split: str) -> NDArray[np.int64]:
-    rows = np.flatnonzero(shown.table["split"] == split)
-    counts = np.bincount(
-        shown.table["label"].to_numpy()[rows], minlength=len(shown.classes)
-    )
-    if not counts.all():
-        lacking = shown.classes[int(np.flatnonzero(counts == 0)[0])]
-        raise ValueError(
-            f"The part {split!r} of {shown.name} has no picture of {lacking!r}: every "
-            "class is needed in every part."
-        )
-    return rows
 
 
 def _labelled(
@@ -381,7 +349,7 @@ def _finish(
             write_table(folder / f"{name}.parquet", table)
     labels = shown.table["label"].to_numpy(np.int64)
     floor = majority_accuracy(labels[rows["train"]], labels[rows["test"]])
-    counts = {split: len(rows[split]) for split in _SPLITS}
+    counts = {split: len(rows[split]) for split in SPLITS}
     notes = [
         f"{n_classes} classes; {counts['train']} training, {counts['val']} validation "
         f"and {counts['test']} test pictures; {design.n_runs} runs per system.",
@@ -391,6 +359,8 @@ def _finish(
         "trained on 90 000 pictures of 20 kinds of scenes: directions that do not hold "
         "here are not refuted.",
     ]
+    if shown.name == DRAWINGS:
+        notes.append("Simulated data: drawings of six categories, no photographs.")
     provenance = collect(
         design.seed,
         device=device,

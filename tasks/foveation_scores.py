@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from analysis.classification import (
     accuracy_table,
-    bootstrap_hits,
     confusion_matrix,
     hits_at,
-    paired_values,
 )
+from analysis.crossed_runs import bootstrap_hits, paired_values
 from analysis.cue_conflict import central_bias, central_bias_difference
 from analysis.multiple_tests import fdr_adjusted
 from neurovis.core.rng import generator

@@ -19,6 +19,7 @@ _REPORTS = {
     "localiser": ("tasks.localiser_report", "finish_localiser"),
     "rsa": ("tasks.rsa_report", "finish_rsa"),
     "brain-ranking": ("tasks.brain_ranking_report", "finish_ranking"),
+    "foveation": ("tasks.foveation_report", "finish_foveation"),
 }
 
 

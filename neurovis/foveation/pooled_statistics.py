@@ -263,13 +263,20 @@ class PooledStatistics:
 
     def _texture(self, images: Tensor, parts: PyramidParts) -> dict[str, Tensor]:
         pool = self.operators.pool
-        moments = self._moments(0, images)
-        found = dict(zip(_MOMENTS, moments, strict=True))
+        # Filtering leaves rounding errors in proportion to the images.
+        eps = 64 * torch.finfo(images.dtype).eps
+        noise = images.detach().double().square().mean((-2, -1))[..., None] * eps**2
+        moments = self._moments(0, images, noise)
+        found = {
+            name: moment.to(images.dtype)
+            for name, moment in zip(_MOMENTS, moments, strict=True)
+        }
         oriented, lows = [], []
         for level, scale in enumerate(parts.scales(images)):
-            lows.append(self._low(level, scale.low))
+            lows.append(self._low(level, scale.low, noise))
             if level < self.n_scales:
-                oriented.append(self._oriented(level, scale))
+                oriented.append(self._oriented(level, scale, noise))
+            noise = 16 * noise
         for i, name in enumerate(_ORIENTED):
             each = [scale[i] for scale in oriented if i < len(scale)]
             if each:
@@ -279,9 +286,9 @@ class PooledStatistics:
         found["var_highpass_residual"] = pool(0, parts.highpass(images).square())
         return found
 
-    def _moments(self, level: int, maps: Tensor) -> list[Tensor]:
-        """Mean, variance, skew and kurtosis in every window."""
-        # Central moments are small differences: they are taken in float64.
+    def _moments(self, level: int, maps: Tensor, noise: Tensor) -> list[Tensor]:
+        """Mean, variance, skew and kurtosis in every window, float64."""
+        # Central moments are small differences of large sums.
         x = maps.double()
         square = x * x
         powers = torch.cat([x, square, square * x, square * square], 1)
@@ -289,30 +296,31 @@ class PooledStatistics:
         variance = m2 - m1 * m1
         third = m3 - 3 * m1 * m2 + 2 * m1**3
         fourth = m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4
-        defined = self._is_defined(level, variance, maps.dtype)
+        defined = self._is_defined(level, variance, m2, noise, maps.dtype)
         safe = variance.where(defined, 1.0)
-        moments = [
+        return [
             m1,
             variance.clamp(min=0),
             (third / safe**1.5).where(defined, torch.nan),
             (fourth / safe**2).where(defined, torch.nan),
         ]
-        return [moment.to(maps.dtype) for moment in moments]
 
-    def _low(self, level: int, low: Tensor) -> list[Tensor]:
-        mean, variance, skew, kurtosis = self._moments(level, low)
-        # The window's mean is large beside its contrast: subtracted in float64.
-        lags = self._lag_means(level, low.double())
-        centre = mean.double()[..., None]
-        covariance = (lags - centre * centre).to(low.dtype)
-        defined = self._is_defined(level, variance, low.dtype)
-        safe = variance.where(defined, 1.0)
-        correlation = (covariance / safe[..., None]).where(
-            defined[..., None] & self._fits(level, low), torch.nan
-        )
-        return [_root(variance), skew, kurtosis, correlation]
+    def _low(self, level: int, low: Tensor, noise: Tensor) -> list[Tensor]:
+        mean, variance, skew, kurtosis = self._moments(level, low, noise)
+        centre = mean[..., None]
+        covariance = self._lag_means(level, low.double()) - centre * centre
+        defined = skew.isfinite()
+        correlation = covariance / variance.where(defined, 1.0)[..., None]
+        fits = defined[..., None] & self._fits(level, low)
+        values = [
+            _root(variance),
+            skew,
+            kurtosis,
+            correlation.where(fits, torch.nan),
+        ]
+        return [value.to(low.dtype) for value in values]
 
-    def _oriented(self, level: int, scale: ScaleParts) -> list[Tensor]:
+    def _oriented(self, level: int, scale: ScaleParts, noise: Tensor) -> list[Tensor]:
         o = self.n_orientations
         bands = scale.bands
         magnitudes = _energy(bands).clamp(min=torch.finfo(bands.real.dtype).tiny).sqrt()
@@ -333,7 +341,7 @@ class PooledStatistics:
         pooled = self._pool_each(level, torch.cat(maps, 2))
         mean, square, pairs, *rest = torch.split(pooled, sizes, -1)
         variance = square - mean * mean
-        defined = self._is_defined(level, variance, variance.dtype)
+        defined = self._is_defined(level, variance, square, noise, variance.dtype)
         safe = variance.where(defined, 1.0)
         deviation = safe.sqrt()
         lags = self._lag_means(level, fine.flatten(1, 2))
@@ -360,9 +368,11 @@ class PooledStatistics:
         second = o + torch.arange(o, device=bands.device).repeat(o)
         across = correlate(rest[0], first, second)
         across = across.reshape(*across.shape[:-1], o, o)
-        return [*found, across, self._phase(level, bands, magnitudes)]
+        return [*found, across, self._phase(level, bands, magnitudes, noise)]
 
-    def _phase(self, level: int, bands: Tensor, magnitudes: Tensor) -> Tensor:
+    def _phase(
+        self, level: int, bands: Tensor, magnitudes: Tensor, noise: Tensor
+    ) -> Tensor:
         """Real parts against coarser bands of doubled phase, about zero."""
         o = self.n_orientations
         real, imaginary = bands.real[:, :, o:], bands.imag[:, :, o:]
@@ -374,7 +384,7 @@ class PooledStatistics:
         products = (fine[:, :, :, None] * doubled[:, :, None]).flatten(2, 3)
         pooled = self._pool_each(level, torch.cat([squares, products], 2))
         square, product = torch.split(pooled, [3 * o, 2 * o * o], -1)
-        defined = self._is_defined(level, square, square.dtype)
+        defined = self._is_defined(level, square, square, noise, square.dtype)
         deviation = square.where(defined, 1.0).sqrt()
         outer = deviation[..., :o, None] * deviation[..., None, o:]
         both = defined[..., :o, None] & defined[..., None, o:]
@@ -424,12 +434,27 @@ class PooledStatistics:
             for level, squares in enumerate(self.operators.window_squares)
         ]
 
-    def _is_defined(self, level: int, variance: Tensor, dtype: torch.dtype) -> Tensor:
-        """Whether a variance (B, C, n_windows, ...) is more than rounding."""
-        largest = variance.detach().amax(2, keepdim=True)
-        above = variance > torch.finfo(dtype).resolution * largest
-        enough = self._enough[level].to(variance.device)
-        return above & enough.reshape(-1, *[1] * (variance.ndim - 3))
+    def _is_defined(
+        self,
+        level: int,
+        variance: Tensor,
+        square: Tensor,
+        noise: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Whether a variance (B, C, n_windows, ...) is more than rounding.
+
+        Rounding is a share of the largest variance, of the mean square that it was
+        taken from, and of the images (`noise`, (B, C, 1)).
+        """
+        values = variance.detach()
+        resolution = torch.finfo(dtype).resolution
+        floor = resolution * values.amax(2, keepdim=True)
+        cancelled = 16 * torch.finfo(values.dtype).eps * square.detach()
+        small = noise.reshape(*noise.shape, *[1] * (values.ndim - 3))
+        above = (values > floor) & (values > cancelled) & (values > small)
+        enough = self._enough[level].to(values.device)
+        return above & enough.reshape(-1, *[1] * (values.ndim - 3))
 
     def _fits(self, level: int, like: Tensor) -> Tensor:
         return self._has_lag[level].to(like.device)

@@ -65,8 +65,9 @@ class PortillaSimoncelli:
     -----
     Boundaries wrap around. Correlations, skew and kurtosis of a constant image, and
     correlations of a band without energy, are NaN. Skew and kurtosis of a low-pass
-    image are 0 and 3 where its variance is below 1e-6 (float64: 1e-15) of that of
-    the pixels.
+    image are 0 and 3, and its autocorrelation is NaN, where its variance is below
+    1e-6 (float64: 1e-15) of that of the pixels. Where the low-pass residual has an odd
+    side, the reference code loses one column of it; here it is whole.
 
     References
     ----------
@@ -140,10 +141,11 @@ class PortillaSimoncelli:
         # mean is removed, then with one scale more at a time.
         whole = planes.lows[-1] ** 2
         whole[0, 0] = 0
-        self._lows = [self._complex(half(hermitian(whole)))]
+        lows = [whole]
         for mask, band in zip(reversed(kept), reversed(bands), strict=True):
             whole = _padded(whole) + hermitian((mask * band).sum(0))
-            self._lows.insert(0, self._complex(half(hermitian(whole))))
+            lows.insert(0, whole)
+        self._lows = [self._complex(half(hermitian(low))) for low in lows]
         energy = half(hermitian(planes.residual) ** 2) * half_weights(self.shape)
         self._highpass = self._real(energy / math.prod(self.shape) ** 2)
         self._lags = [
@@ -266,34 +268,29 @@ class PortillaSimoncelli:
         square = image * image
         variance = square.mean((-2, -1))
         defined = variance / pixel_variance >= torch.finfo(self.dtype).resolution
-        # A variance of 1 where it is not used keeps gradients free of NaN.
-        safe = variance.where(defined, 1)
+        safe = variance.where(defined, 1)  # keeps gradients free of NaN
         skew = (square * image).mean((-2, -1)) / safe**1.5
         kurtosis = (square * square).mean((-2, -1)) / safe**2
         lags = lags_of(power(spectrum), self._lags[scale])
         return (
             skew.where(defined, 0),
             kurtosis.where(defined, 3),
-            lags / variance[..., None, None],
-            variance.sqrt(),
+            _where(defined, lags / safe[..., None, None]),
+            _root(variance),
         )
 
     def _oriented_statistics(self, bands: Tensor, scale: int) -> Sequence[Tensor]:
         o = self.n_orientations
         lags, covariance, products = BandMoments.apply(bands, o, self._lags[scale])
-        deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-        correlation = covariance / _outer(deviation, deviation)
-        variance = deviation[:, :, :o, None, None].square()
-        within = (
-            (lags / variance).movedim(2, -1),
-            correlation[:, :, :o, :o],
-            deviation[:, :, :o],
-        )
+        correlation, deviation = _correlation(covariance)
+        variance = covariance.diagonal(dim1=-2, dim2=-1)[:, :, :o]
+        defined = variance > torch.finfo(self.dtype).tiny
+        lags = _where(defined, lags / variance.where(defined, 1)[..., None, None])
+        within = lags.movedim(2, -1), correlation[:, :, :o, :o], deviation[:, :, :o]
         if bands.shape[2] == o:
             return within
-        spread = products.diagonal(dim1=-2, dim2=-1).sqrt()
-        products = products[:, :, :o, o:] / _outer(spread[..., :o], spread[..., o:])
-        return (*within, correlation[:, :, :o, o:], products)
+        real, _ = _correlation(products)
+        return (*within, correlation[:, :, :o, o:], real[:, :, :o, o:])
 
 
 def portilla_simoncelli(
@@ -407,5 +404,20 @@ def _pixel_statistics(images: Tensor) -> Tensor:
     )
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    return a.unsqueeze(-1) * b.unsqueeze(-2)
+def _root(variance: Tensor) -> Tensor:
+    # The gradient of the root at zero is infinite: keep away from it.
+    tiny = torch.finfo(variance.dtype).tiny
+    return variance.clamp(min=tiny).sqrt().where(variance > tiny, 0)
+
+
+def _where(defined: Tensor, values: Tensor) -> Tensor:
+    return values.where(defined[..., None, None], torch.nan)
+
+
+def _correlation(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return correlations, NaN without variance, and standard deviations."""
+    deviation = _root(covariance.diagonal(dim1=-2, dim2=-1))
+    safe = deviation.where(deviation > 0, 1)
+    correlation = covariance / (safe.unsqueeze(-1) * safe.unsqueeze(-2))
+    defined = (deviation > 0).unsqueeze(-1) & (deviation > 0).unsqueeze(-2)
+    return correlation.where(defined, torch.nan), deviation

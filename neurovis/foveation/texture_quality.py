@@ -22,6 +22,8 @@ LUMINANCE = (0.299, 0.587, 0.114)
 FAR_SHARE = 90 / 256
 FINE_SIGMA_PX = 2.0
 N_SCALES, N_ORIENTATIONS = 4, 4
+# Variation that is rounding, in pictures of [0, 1].
+NOTHING = 1e-8
 
 
 def texture_quality(
@@ -195,8 +197,8 @@ def _central(
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    # Below a millionth of an 8-bit step nothing varies.
-    valid = whole > 1e-16
+    # `whole` is a variance or its square, at least.
+    valid = whole > NOTHING**3
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=valid)
 
 
@@ -204,7 +206,7 @@ def _error(before: Array, after: Array) -> float:
     valid = np.isfinite(before) & np.isfinite(after)
     errors = []
     for old, new, both in zip(before, after, valid, strict=True):
-        if both.sum() > 1 and old[both].std() > 0:
+        if both.sum() > 1 and old[both].std() > NOTHING:
             change = np.abs(new[both] - old[both]).mean()
             errors.append(change / old[both].std())
     return float(np.mean(errors)) if errors else float("nan")
@@ -220,9 +222,9 @@ def _fine(windows: PoolingWindows, before: Array, after: Array) -> dict[str, flo
         for grey in (before, after)
     )
     energy = float((one**2).mean()) if far.any() else 0.0
-    if energy == 0:
+    if energy < NOTHING**2:
         return {"fine_correlation": float("nan"), "fine_energy": float("nan")}
-    flat = one.std() == 0 or other.std() == 0
+    flat = min(one.std(), other.std()) < NOTHING
     correlation = float("nan") if flat else float(np.corrcoef(one, other)[0, 1])
     return {
         "fine_correlation": correlation,

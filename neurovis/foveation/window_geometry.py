@@ -20,6 +20,8 @@ Profile = Literal["cosine", "gaussian"]
 
 # The sum of unit-spaced Gaussians of standard deviation 1: their common divisor.
 _GAUSSIAN_SUM = float(np.sqrt(2 * np.pi))
+# Less than this is rounding; of a Gaussian, less than this share of its peak is
+# nothing to float32 sums, which is so from the sixth neighbour on.
 _FOOT = 1e-12
 _GAUSSIAN_FOOT = 1e-7
 _GAUSSIAN_REACH = 6

@@ -66,7 +66,10 @@ UNLISTED = {
     "neurovis.cli_data",
     "neurovis.cli_encoder",
     "neurovis.cli_fit",
+    "neurovis.cli_foveation",
+    "neurovis.cli_metamers",
     "neurovis.cli_run",
+    "neurovis.cli_stimuli",
     "neurovis.core",
 }
 

@@ -41,7 +41,7 @@ def assert_same(a, b, **tolerance):
         ((64, 64), 3, 4, 7),
         ((96, 64), 2, 3, 5),
         ((48, 80), 1, 2, 3),
-        ((64, 112), 4, 4, 4),
+        ((64, 96), 4, 4, 4),
         ((64, 64), 2, 6, 9),
     ],
 )
@@ -231,10 +231,10 @@ def test_shifts_leave_statistics_alone():
     )
     everything = ~a.table["statistic"].isin(
         ["skew_reconstructed", "kurtosis_reconstructed"]
-    )
+    ).to_numpy(copy=True)
     torch.testing.assert_close(
-        a.vector()[..., everything.to_numpy()],
-        c.vector()[..., everything.to_numpy()],
+        a.vector()[..., everything],
+        c.vector()[..., everything],
         rtol=0.02,
         atol=0.02,
     )
@@ -332,7 +332,17 @@ def test_some_statistics_are_as_before():
     np.testing.assert_allclose(vector[::60], FROZEN, rtol=1e-8)
 
 
-FROZEN = [0.0]
+FROZEN = [
+    0.5407477272420659,
+    0.9275331804636794,
+    0.8724174892850874,
+    0.9154648423828866,
+    0.9016274768475694,
+    2.97407088653201,
+    0.35372579584151165,
+    0.24109929137609276,
+    0.006476229122688948,
+]
 
 
 @pytest.mark.gpu
