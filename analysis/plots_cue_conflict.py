@@ -19,7 +19,6 @@ from analysis.plot_style import (
     TEXT_PT,
     finish,
     new_axes,
-    number_text,
     set_title,
 )
 from analysis.plots_foveation import DASHED, DOTTED, system_looks
@@ -127,8 +126,8 @@ def plot_cross_overs(
     Parameters
     ----------
     bias : DataFrame
-        `system`, `cross_over`, `ci_low`, `ci_high` and `share_undefined`, one row per
-        system, as `analysis.cue_conflict.central_bias` gives.
+        `system`, `cross_over`, `ci_low` and `ci_high`, one row per system, as
+        `analysis.cue_conflict.central_bias` gives.
     title : str, optional
         Text above.
     ax : Axes, optional
@@ -145,12 +144,12 @@ def plot_cross_overs(
     ValueError
         If a column is missing.
     """
-    columns = ["system", "cross_over", *_LIMITS, "share_undefined"]
+    columns = ["system", "cross_over", *_LIMITS]
     check_columns("bias", bias.columns, columns)
     ax = new_axes(ax, (5.2, 1.3 + 0.42 * len(bias)))
     looks = system_looks([str(name) for name in bias["system"]])
     for place, row in enumerate(bias[columns].itertuples(index=False)):
-        system, value, low, high, lost = row
+        system, value, low, high = row
         colour, mark = looks[str(system)]
         if not np.isfinite(value):
             ax.text(0.01, place, "the curves do not cross", va="center", color=GREY,
@@ -160,11 +159,10 @@ def plot_cross_overs(
         if known:
             ax.plot([low, high], [place, place], color=colour, lw=2)
         else:
-            text = f"no interval: {number_text(100 * lost, 0)} % of resamples have none"
-            right = value > 0.5
-            ax.text(value + (-0.03 if right else 0.03), place, text, va="center",
-                    ha="right" if right else "left", color=GREY,
-                    fontsize=TEXT_PT - 1)  # fmt: skip
+            right = value > 0.6
+            ax.text(value + (-0.03 if right else 0.03), place, "no interval",
+                    va="center", ha="right" if right else "left", color=GREY,
+                    fontsize=TEXT_PT - 0.5)  # fmt: skip
         ax.plot(value, place, mark, color=colour, ms=8, mfc=None if known else "white")
     ax.set_yticks(range(len(bias)), list(looks), parse_math=False)
     ax.set_ylim(len(bias) - 0.4, -0.6)
@@ -211,7 +209,7 @@ def plot_picture_grid(
             f"`pictures` must be rows of equally many; got lengths {sorted(lengths)}."
         )
     n_rows, n_columns = len(pictures), lengths.pop()
-    above = 0.5 if columns else 0.0
+    above = 0.22 * max((name.count("\n") + 1 for name in columns), default=0)
     size = (side_in * n_columns + 0.4, side_in * n_rows + above)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False)

@@ -307,22 +307,20 @@ def plot_generalisation(
         grid[learnt.index(system), tested.index(condition)] = value
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     span = max(high - low, 0.05)
-    ax.imshow(grid, cmap="Blues", norm=Normalize(low - 0.4 * span, high + 0.4 * span),
-              aspect="auto")  # fmt: skip
+    # Pale enough for dark text.
+    norm = Normalize(low - 0.3 * span, high + 0.9 * span)
+    ax.imshow(grid, cmap="Blues", norm=norm, aspect="auto")
     for (i, j), value in np.ndenumerate(grid):
         if np.isnan(value):
             continue
         row = cells.loc[(learnt[i], tested[j])]
-        dark = value > low + 0.75 * span
-        colour = "white" if dark else HUMAN_COLOUR
         own = learnt[i] == tested[j]
         limits = ", ".join(number_text(float(row[name]), 2) for name in _LIMITS)
-        ax.text(j, i - 0.14, number_text(float(value), 3), ha="center", va="center",
-                color=colour, fontsize=TEXT_PT + 1,
-                fontweight="bold" if own else "normal")  # fmt: skip
+        middle = {"ha": "center", "va": "center", "color": HUMAN_COLOUR}
+        ax.text(j, i - 0.14, number_text(float(value), 3), fontsize=TEXT_PT + 1,
+                fontweight="bold" if own else "normal", **middle)  # fmt: skip
         if np.isfinite(row[_LIMITS].to_numpy(np.float64)).all():
-            ax.text(j, i + 0.2, f"[{limits}]", ha="center", va="center", color=colour,
-                    fontsize=TEXT_PT - 2)  # fmt: skip
+            ax.text(j, i + 0.2, f"[{limits}]", fontsize=TEXT_PT - 2, **middle)
         if own:
             ax.add_patch(Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False,
                                    ec=HUMAN_COLOUR, lw=1.6))  # fmt: skip
@@ -383,7 +381,7 @@ def plot_own_accuracy(
     ax.bar(places, value, 0.66, color=[looks[name][0] for name in names], alpha=0.85)
     limits = np.maximum(np.stack([value - low, high - value]), 0)
     ax.errorbar(places, value, limits, fmt="none", ecolor=HUMAN_COLOUR, lw=1.3)
-    lines = [("chance", float(chance[0]), DASHED)] if len(chance) else []
+    lines = [("guessing", float(chance[0]), DASHED)] if len(chance) else []
     if majority is not None:
         lines.append(("commonest class", majority, DOTTED))
     for text, height, style in lines:

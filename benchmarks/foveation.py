@@ -1,10 +1,10 @@
-"""Time the steerable pyramid and the texture statistics against plenoptic.
+"""Time pyramid and texture statistics against plenoptic, and the texture transform.
 
 Both run in this process on the same threads, interleaved; CPU seconds of the process,
 median over the repeats, and the median ratio of neighbours; results must agree. Images
 are smoothed noise, float32.
 
-    OMP_NUM_THREADS=1 python benchmarks/foveation.py [--only pyramid,statistics]
+    OMP_NUM_THREADS=1 python benchmarks/foveation.py [--only pyramid,statistics,texture]
         [--size 128,256] [--batch 1,8] [--channels 1,3] [--repeats 7]
 """
 
@@ -20,6 +20,7 @@ from scipy import ndimage
 from neurovis.core.rng import generator
 from neurovis.foveation.portilla_simoncelli import PortillaSimoncelli
 from neurovis.foveation.steerable_pyramid import SteerablePyramid
+from neurovis.foveation.texture import FoveatedTexture
 
 
 def make_images(*shape):
@@ -105,7 +106,32 @@ def time_statistics(size, batch, channels, repeats):
     )
 
 
-PARTS = {"pyramid": time_pyramid, "statistics": time_statistics}
+def time_texture(size, batch, channels, repeats):
+    """Time the texture transform; nothing maintained does the same."""
+    if channels != 3:
+        return
+    x = make_images(batch, 3, size, size).mul_(0.5).add_(0.5).clamp_(0, 1)
+    for options in ({}, {"quality": "fine"}, {"start": "noise"}):
+        setup, calls = [], []
+        for _ in range(repeats):
+            start = time.process_time()
+            texture = FoveatedTexture((size, size), **options)
+            ready = time.process_time()
+            texture(x[:1])
+            begun = time.process_time()
+            texture(x)
+            setup.append(1e3 * (ready - start))
+            calls.append(1e3 * (time.process_time() - begun) / batch)
+        what = f"{options or 'texture'}, one of {batch} x {size}²"
+        made, done = statistics.median(setup), statistics.median(calls)
+        print(f"| {what}; made in {made:.0f} | {done:.0f} | | |", flush=True)
+
+
+PARTS = {
+    "pyramid": time_pyramid,
+    "statistics": time_statistics,
+    "texture": time_texture,
+}
 
 
 def main():

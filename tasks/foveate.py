@@ -1,6 +1,6 @@
 """A folder of pictures as a fixating eye has them, picture by picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,11 @@ def foveate_folder(
         If `out` cannot be written.
     """
     pictures, labels = open_picture_folder(folder)
+    if Path(out).resolve().is_relative_to(Path(folder).resolve()):
+        raise ValueError(
+            f"`out` must not lie in the folder of pictures, {folder}, as its pictures "
+            f"would count as more of these; got {out}."
+        )
     return foveate_pictures(
         pictures,
         labels,
@@ -180,6 +185,17 @@ def foveate_pictures(
     check_whole("seed", seed, low=0)
     check_whole("batch_size", batch_size, low=1)
     place = resolve(device)
+    check_columns("labels", labels.columns, ["stimulus_id", "category"])
+    if len(labels) != len(pictures) or not len(labels):
+        raise ValueError(
+            f"`labels` has {len(labels)} rows for {len(pictures)} pictures: one row "
+            "per picture, and at least one, is needed."
+        )
+    if fixations is not None and settings.fixation_px is not None:
+        raise ValueError(
+            "Give either a fixation for all pictures (`fixation_px`) or one for each "
+            "(`fixations`)."
+        )
     identities = labels["stimulus_id"].tolist()
     names = _result_names(identities)
     where = _fixations(fixations, identities)
@@ -206,16 +222,19 @@ def foveate_pictures(
             "seed": seed,
         }
     )
-    home = begin_run(out, arguments)
-    rows: list[dict[str, Any]] = []
     made: dict[Any, ImageTransform] = {}
+    # Made before the folder is: what it refuses leaves nothing behind.
+    _stage(own[0], pictures[0].shape[:2], made)
+    home = begin_run(out, arguments)
+    finished = _hashes(home / TABLE)
+    rows: list[dict[str, Any]] = []
     with progress(len(pictures), settings.transform, unit="picture") as bar:
         for start in range(0, len(pictures), batch_size):
             group = [
                 _Item(identities[i], names[i], pictures[i], own[i])
                 for i in range(start, min(start + batch_size, len(pictures)))
             ]
-            rows += _render(group, home, size_px, seed, place, made)
+            rows += _render(group, home, size_px, seed, place, made, finished)
             bar.update(len(group))
     table = pd.DataFrame(rows)
     table.insert(1, "category", labels["category"].to_numpy())
@@ -251,11 +270,17 @@ def _result_names(names: Sequence[str]) -> list[str]:
     ]
     found: dict[str, str] = {}
     for name, result in zip(names, results, strict=True):
-        other = found.setdefault(result.lower(), name)
-        if other != name:
+        if ".." in Path(name).parts:
             raise ValueError(
-                f"{name!r} and {other!r} would both become {result!r}: rename one."
+                f"{name!r} would be written outside of the folder: `stimulus_id` must "
+                "be a path without '..'."
             )
+        if result.lower() in found:
+            raise ValueError(
+                f"{name!r} and {found[result.lower()]!r} would both become {result!r}: "
+                "rename one."
+            )
+        found[result.lower()] = name
     return results
 
 
@@ -268,7 +293,8 @@ def _fixations(
         table = read_table(table)
     check_columns("fixations", table.columns, ["stimulus_id", "x_px", "y_px"])
     keys = table["stimulus_id"].astype(str)
-    points = table[["x_px", "y_px"]].to_numpy(np.float64)
+    columns = [pd.to_numeric(table[k], errors="coerce") for k in ("x_px", "y_px")]
+    points = np.stack([column.to_numpy(np.float64) for column in columns], axis=1)
     found = {k: (float(x), float(y)) for k, (x, y) in zip(keys, points, strict=True)}
     if len(found) != len(table):
         raise ValueError(
@@ -294,20 +320,17 @@ def _render(
     seed: int,
     place: torch.device,
     made: dict[Any, ImageTransform],
+    finished: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Transform the pictures that are not there yet, and describe all."""
-    done = [_finished(home / item.result) for item in group]
+    done = [_finished(home, item.result, finished) for item in group]
     todo: dict[Any, list[int]] = {}
     for index, item in enumerate(group):
         if done[index] is None:
             key = (item.source.shape[:2], item.settings.fixation_px)
             todo.setdefault(key, []).append(index)
     for key, indices in todo.items():
-        if key not in made:
-            # Operators are large: only the last ones are kept.
-            made.clear()
-            made[key] = make_stage(group[indices[0]].settings, key[0])
-        transform = made[key]
+        transform = _stage(group[indices[0]].settings, key[0], made)
 
         def apply(some: Any, transform: ImageTransform = transform) -> list[Image]:
             images = to_unit([group[i].source for i in some]).to(place)
@@ -324,13 +347,39 @@ def _render(
     return [_row(item, picture) for item, picture in pairs if picture is not None]
 
 
-def _finished(path: Path) -> Image | None:
-    if not path.is_file():
+def _stage(
+    settings: FoveationSettings, shape: Any, made: dict[Any, ImageTransform]
+) -> ImageTransform:
+    key = (shape, settings.fixation_px)
+    if key not in made:
+        # Operators are large: only the last ones are kept.
+        made.clear()
+        made[key] = make_stage(settings, shape)
+    return made[key]
+
+
+def _hashes(table: Path) -> dict[str, str]:
+    """Return what the pictures of a finished folder were."""
+    if not table.is_file():
+        return {}
+    try:
+        known = read_table(table)
+        return dict(zip(known["path"], known["sha256"], strict=True))
+    except (DataCorruptError, KeyError):
+        return {}
+
+
+def _finished(home: Path, name: str, finished: Mapping[str, str]) -> Image | None:
+    """Return a result that is there, unless it was damaged or changed."""
+    if not (home / name).is_file():
         return None
     try:
-        return read_image(path)
-    except DataCorruptError:
+        picture = read_image(home / name)
+    except (DataCorruptError, ValueError):
         return None
+    if finished.get(name, picture_hash(picture)) != picture_hash(picture):
+        return None
+    return picture
 
 
 def _row(item: _Item, picture: Image) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from neurovis.adapters.foveated_texture import TwoStageSystem, save_system
 from neurovis.adapters.scene_classifier import ClassifierSpec, build_classifier
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import plain, sha256_json, write_table
+from neurovis.core.pictures import LazyPictures
 from neurovis.core.provenance import collect
 from neurovis.core.store import Store
 from neurovis.core.types import Score
@@ -146,8 +147,11 @@ def run_foveation(
             **design.parameters,
         }
     )
-    folder = begin_run(out, arguments)
     rows = {split: rows_of(shown, split) for split in SPLITS}
+    labels = shown.table["label"].to_numpy(np.int64)[rows["test"]]
+    for experiment in set(design.experiments) & set(CONFLICTS):
+        conflict_pairs(labels, experiment, pairing=design.pairing, seed=design.seed)
+    folder = begin_run(out, arguments)
     with deterministic():
         some = spread(rows["train"], design.n_calibration)
         matched = match_systems(
@@ -224,7 +228,10 @@ def _train(
             kept = folder / "networks" / f"{system}_{run}"
             if not kept.exists():
                 kept.parent.mkdir(exist_ok=True)
-                save_system(TwoStageSystem(system, settings[system], classifier), kept)
+                whole = TwoStageSystem(
+                    system, settings[system], classifier, design.render_px
+                )
+                save_system(whole, kept)
             curves.append(training.curves.assign(system=system, run=run))
             for epoch in design.epochs:
                 network = classifier
@@ -293,7 +300,7 @@ def _sets(
     if experiment == "generalisation":
         return generalisation_sets({k: source(one) for k, one in systems.items()})
     if experiment == "spatial-frequency":
-        judged = [own.pictures[int(row)] for row in rows["val"]]
+        judged = LazyPictures(own.pictures.__getitem__, rows["val"].tolist())
         coloured = any((p != p[..., :1]).any() for p in judged)
         return frequency_sets(source(own), size_px, mean_rgb(judged), grey=coloured)
     if experiment == "occlusion":

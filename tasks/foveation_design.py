@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from neurovis.core.checks import check_option, check_whole
+from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.files import plain
-from neurovis.foveation.transforms import FoveationSettings
+from neurovis.foveation.transforms import CODECS, FoveationSettings
 from tasks.foveation_stimuli import EXPERIMENTS, PAIRINGS
 from tasks.foveation_systems import SYSTEMS
 from tasks.foveation_training import (
@@ -93,6 +93,12 @@ class FoveationDesign:
                           ("seed", 0)):  # fmt: skip
             check_whole(name, getattr(self, name), low=low)
         check_option("pairing", self.pairing, PAIRINGS)
+        check_option(
+            "transform of `texture`", self.texture.transform, ("texture", CODECS[0])
+        )
+        for name in ("sigma_px", "factor"):
+            if getattr(self, name) is not None:
+                check_between(name, getattr(self, name), low=0)
         if isinstance(self.recipe, str):
             check_option("recipe", self.recipe, ("published", "compact"))
             name = self.architecture.rpartition(":")[2]
@@ -102,8 +108,14 @@ class FoveationDesign:
                     f"{' and '.join(PUBLISHED)}: give `recipe='compact'` or one of "
                     "your own."
                 )
-        n_epochs = self.training.settings.max_epochs
+        settings = self.training.settings
+        n_epochs = settings.max_epochs
         chosen = {check_whole("epochs", e, low=0, high=n_epochs) for e in self.epochs}
+        if chosen - {n_epochs} and settings.patience is not None:
+            raise ValueError(
+                "`epochs` needs a recipe that trains to its end; this one has "
+                f"patience={settings.patience}. Give it none."
+            )
         object.__setattr__(self, "epochs", tuple(sorted({*chosen, n_epochs})))
 
     @property
@@ -120,4 +132,5 @@ class FoveationDesign:
         """The design as JSON values."""
         values: dict[str, Any] = plain(asdict(self))
         values["recipe"] = self.training.parameters
+        values["texture"] = self.texture.parameters
         return values

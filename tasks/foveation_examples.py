@@ -21,7 +21,8 @@ Rows = NDArray[np.int64]
 
 SHOWN_OCCLUSION = 5
 """Level of the examples of occlusion: a quarter of the picture."""
-_SHOWN_FREQUENCIES = (2, 4, 6, 8)
+SHOWN_FREQUENCIES = (2, 4, 6, 8)
+"""Levels of the examples of filters."""
 _MOST_CONFLICTS = 9
 
 
@@ -155,7 +156,7 @@ def frequency_examples(picture: Image) -> dict[str, list[Image]]:
     return {
         f"{family}-pass": [
             filter_level(picture, family, level, mean_rgb=mean)
-            for level in _SHOWN_FREQUENCIES
+            for level in SHOWN_FREQUENCIES
         ]
         for family in ("low", "high")
     }

@@ -374,7 +374,6 @@ def _directions(run: FoveationRun) -> Part:
         caption="Published directions and differences here, first minus second system.",
         headers=dict(zip(columns, headers, strict=True)),
     )
+    title = "Which published directions hold here"
     items = [figure for _, figure in figures]
-    return Section(
-        "Which published directions hold here", text, figs, [listed]
-    ), figures
+    return Section(title, text, items, [listed]), figures

@@ -26,6 +26,7 @@ from analysis.report import ReportFigure, ReportTable, Section
 from neurovis.foveation.windows import IMAGE_DEG
 from stimuli.occluders import KINDS
 from tasks.foveation_examples import (
+    SHOWN_FREQUENCIES,
     conflict_examples,
     frequency_examples,
     occlusion_examples,
@@ -103,10 +104,13 @@ def frequencies_part(run: FoveationRun) -> Part:
         row = run.pictures.examples(3)[-1:]
         shown = frequency_examples(run.pictures.make(run.systems[0], row)[0])
         figure = plot_picture_grid(
-            list(shown.values()), rows=[f"{name} filter" for name in shown], side_in=2.0
+            list(shown.values()),
+            rows=list(shown),
+            columns=[f"level {level}" for level in SHOWN_FREQUENCIES],
+            side_in=2.0,
         )
         alt = "One picture after low-pass and high-pass filters of growing strength"
-        caption = "Levels 2, 4, 6 and 8 of both families of filters."
+        caption = "One test picture after filters of both families, mild to strong."
         figures.append(("frequency_examples", picture_figure(figure, alt, caption)))
     families = [name for name in _FAMILIES if (cells["condition"] == name).any()]
     grid = axes_grid(len(families), 2, (4.8, 3.3))

@@ -181,8 +181,11 @@ def as_conflicts(answers: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With `foveal_weight`, `peripheral_label` and `foveal_label`.
+        With `foveal_weight`, `peripheral_label` and `foveal_label`. Of levels of one
+        weight, as small pictures have them, the first one: their pictures are equal.
     """
+    same = ["system", "run", "epoch", "experiment", "value", "stimulus_id"]
+    answers = answers.drop_duplicates(same)
     names = {
         "value": "foveal_weight",
         "label": "peripheral_label",

@@ -253,6 +253,8 @@ def _loss(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, floa
     place = next(module.parameters()).device
     pixels, labels = (part.to(place) for part in batch)
     logits = module(normalise(pixels))
+    # Some networks of torchvision have heads that help training: left out.
+    logits = getattr(logits, "logits", logits)
     total = F.cross_entropy(logits.float(), labels, reduction="sum")
     return total, float(len(labels))
 
@@ -349,7 +351,9 @@ def train_classifier(
         "recipe": recipe.name,
         "n_pictures": len(data.labels),
         "n_epochs": training.n_epochs,
-        "validation_accuracy": float(training.curves["val_accuracy"].iloc[-1]),
+        "validation_accuracy": float(
+            training.curves["val_accuracy"][training.best_epoch]
+        ),
         "seed": seed,
         "run": run,
     }

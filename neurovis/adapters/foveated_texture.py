@@ -119,13 +119,7 @@ def make_stage(settings: FoveationSettings, shape: tuple[int, int]) -> ImageTran
     assert settings.codec is not None
     codec = load_vgg_codec(*settings.codec)
     px_per_deg, fixation_px = geometry(settings, shape)
-    # Checked by the settings; a number is for the other texture.
-    area: Any = settings.strength
-    if not isinstance(area, str):
-        raise ValueError(
-            "`strength` of a style codec must be 'unclipped' or 'clipped'; got "
-            f"{area!r}."
-        )
+    area: Any = settings.strength  # a word, as the settings have seen to
     return StyleCodecTexture(
         shape,
         codec.encoder,
@@ -152,17 +146,21 @@ class TwoStageSystem:
         The first stage.
     classifier : SceneClassifier
         The second stage.
+    render_px : int, optional
+        Side of the square to which pictures are brought before the first stage, the
+        settings of which are in its pixels; by default they keep their size.
     """
 
     name: str
     settings: FoveationSettings
     classifier: SceneClassifier
+    render_px: int | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that its answers depend on, as JSON values."""
         stages = {"transform": self.settings.parameters, **self.classifier.identity}
-        return {"observer": "two-stage", **stages}
+        return {"observer": "two-stage", "render_px": self.render_px, **stages}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -207,7 +205,11 @@ class TwoStageSystem:
         made: dict[tuple[int, int], ImageTransform] = {}
         seen = []
         for index, image in enumerate(images):
-            shape = check_image("image", image).shape[:2]
+            check_image("image", image)
+            if self.render_px is not None:
+                squared = to_input([image], self.render_px)[0]
+                image = np.ascontiguousarray(squared.permute(1, 2, 0).numpy())
+            shape = image.shape[:2]
             if shape not in made:
                 made = {shape: make_stage(self.settings, shape)}
             key = None if keys is None else [keys[index]]
@@ -237,7 +239,11 @@ def save_system(system: TwoStageSystem, folder: str | Path) -> Path:
     FileExistsError
         If it exists.
     """
-    extra = {"system": system.name, "transform": system.settings.parameters}
+    extra = {
+        "system": system.name,
+        "transform": system.settings.parameters,
+        "render_px": system.render_px,
+    }
     return save_classifier(system.classifier, folder, extra)
 
 
@@ -281,4 +287,4 @@ def load_system(
             f"`codec` must be the files with which {folder} was trained: their SHA-256 "
             f"are {trained_with}."
         )
-    return TwoStageSystem(extra["system"], settings, classifier)
+    return TwoStageSystem(extra["system"], settings, classifier, extra["render_px"])

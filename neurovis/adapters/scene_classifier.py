@@ -371,7 +371,8 @@ def load_classifier_folder(
     path = check_path(_ABOUT, folder / _ABOUT)
     weights = check_path(_WEIGHTS, folder / _WEIGHTS)
     about = read_json(path)
-    rest = {k: v for k, v in about.items() if k != "check"} if about else {}
+    known = isinstance(about, dict)
+    rest = {k: v for k, v in about.items() if k != "check"} if known else {}
     if not rest or about.get("check") != sha256_json(rest):
         raise DataCorruptError(f"{path} was changed or is damaged: make it again.")
     if sha256_file(weights) != about["sha256"]:

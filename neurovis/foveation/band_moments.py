@@ -17,7 +17,7 @@ Size = tuple[int, int]
 class LagWaves:
     """Waves that take half power spectra to the lags of a neighbourhood, and back.
 
-    Attributes
+    Parameters
     ----------
     rows : Tensor, shape (W, 2 h)
         Cosines, then negative sines, of each lag along the columns.
@@ -129,21 +129,40 @@ def lags_of(power: Tensor, waves: LagWaves) -> Tensor:
     return waves.rows @ torch.cat(along.chunk(2, -1), -2)
 
 
-class BandMoments(torch.autograd.Function):
-    """Second moments of complex bands of one scale, and of the next coarser one.
+def band_moments(
+    bands: Tensor, n: int, waves: LagWaves
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return second moments of the bands of a scale, and of the next coarser one.
 
-    Arguments: bands (B, C, M, h, w), complex; n, the number of bands of the scale
-    itself, which come first (M is n, or 2 n with those of the coarser scale); waves.
+    Parameters
+    ----------
+    bands : Tensor, shape (B, C, M, h, w)
+        Complex; first the n bands of the scale itself, then none (M is n), or those
+        of the coarser scale at the same size (M is 2 n).
+    n : int
+        Number of bands of the scale.
+    waves : LagWaves
+        For the size of the bands.
 
-    Returns, all of them real:
+    Returns
+    -------
+    autocovariances : Tensor, shape (B, C, n, W, W)
+        Of the magnitudes of the first n bands.
+    covariances : Tensor, shape (B, C, M, M)
+        Of the magnitudes of all.
+    products : Tensor, shape (B, C, 3 n, 3 n)
+        Means of products of the real parts of the first n bands, then the real, then
+        the imaginary parts of the others with their phase doubled, z²/|z|; empty
+        when M is n.
 
-    - autocovariances (B, C, n, W, W) of the magnitudes of the first n bands;
-    - covariances (B, C, M, M) of the magnitudes;
-    - means of products (B, C, 3 n, 3 n) of the real parts of the first n bands, then
-      the real, then the imaginary parts of the others with their phase doubled,
-      z²/|z|; empty when M is n.
+    Notes
+    -----
+    Gradients pass, of first order.
     """
+    return _BandMoments.apply(bands, n, waves)
 
+
+class _BandMoments(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, bands: Tensor, n: int, waves: LagWaves

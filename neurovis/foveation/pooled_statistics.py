@@ -12,10 +12,10 @@ from neurovis.core.checks import check_option, check_whole
 from neurovis.foveation.pooling import PoolingOperators
 from neurovis.foveation.pyramid_masks import Masks
 from neurovis.foveation.pyramid_parts import (
-    LagProducts,
     PyramidParts,
     ScaleParts,
     half_neighbourhood,
+    lag_products,
 )
 from neurovis.foveation.windows import PoolingWindows, window_table
 
@@ -405,7 +405,7 @@ class PooledStatistics:
             return maps.new_zeros(*maps.shape[:2], self.n_windows, 0)
         step = max(_MAPS_AT_ONCE // n_lags, 1)
         pooled = [
-            self.operators.pool(level, LagProducts.apply(part, self.lags))
+            self.operators.pool(level, lag_products(part, self.lags))
             for part in torch.split(flat, step)
         ]
         return torch.cat(pooled).reshape(*maps.shape[:2], n_lags, -1).mT

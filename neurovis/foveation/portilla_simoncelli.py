@@ -12,7 +12,7 @@ from torch import Tensor
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import exact_float32, resolve
 from neurovis.foveation.band_moments import (
-    BandMoments,
+    band_moments,
     half_weights,
     lag_waves,
     lags_of,
@@ -26,7 +26,7 @@ from neurovis.foveation.pyramid_masks import (
     hermitian,
     pyramid_sizes,
 )
-from neurovis.foveation.steerable_pyramid import FilterBank, check_images, crop
+from neurovis.foveation.steerable_pyramid import check_images, crop, filter_bank
 from neurovis.foveation.texture_statistics import TextureStatistics, kept_entries
 
 
@@ -226,7 +226,7 @@ class PortillaSimoncelli:
             low = half_spectrum(spectrum) * self._lows[scale]
             lowpass.append(self._lowpass_statistics(low, scale, pixels[..., 1]))
             if scale < self.n_scales:
-                bands = FilterBank.apply(spectrum, self._bands[scale], "backward")
+                bands = filter_bank(spectrum, self._bands[scale], "backward")
                 oriented.append(self._oriented_statistics(bands, scale))
         low_stats = [torch.stack(each, -1) for each in zip(*lowpass, strict=True)]
         within = [torch.stack([each[k] for each in oriented], -1) for k in range(3)]
@@ -281,7 +281,7 @@ class PortillaSimoncelli:
 
     def _oriented_statistics(self, bands: Tensor, scale: int) -> Sequence[Tensor]:
         o = self.n_orientations
-        lags, covariance, products = BandMoments.apply(bands, o, self._lags[scale])
+        lags, covariance, products = band_moments(bands, o, self._lags[scale])
         correlation, deviation = _correlation(covariance)
         variance = covariance.diagonal(dim1=-2, dim2=-1)[:, :, :o]
         defined = variance > torch.finfo(self.dtype).tiny

@@ -62,7 +62,7 @@ def pyramid_sizes(shape: Size, n_scales: int) -> tuple[Size, ...]:
 class FourierMasks:
     """Masks of a pyramid in Fourier space, zero frequency first.
 
-    Attributes
+    Parameters
     ----------
     residual : ndarray of float64, shape (H, W)
         Mask of the high-pass residual.
@@ -180,7 +180,18 @@ def _rounded(mask: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def half(mask: NDArray[Any]) -> NDArray[Any]:
-    """Return the columns of frequencies >= 0, the others following from them."""
+    """Return the columns of frequencies >= 0; the others follow in real images.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (..., H, W)
+        In Fourier space, zero frequency first.
+
+    Returns
+    -------
+    ndarray, shape (..., H, W // 2 + 1)
+        A view.
+    """
     return mask[..., : mask.shape[-1] // 2 + 1]
 
 

@@ -1,8 +1,9 @@
 """Parts of images that texture statistics compare, and products of neighbours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from neurovis.foveation.steerable_pyramid import crop
 class ScaleParts:
     """What one scale of a complex steerable pyramid holds.
 
-    Attributes
+    Parameters
     ----------
     bands : Tensor, shape (B, C, n, h, w), complex
         Bands of this scale, then those of the next coarser one at the same size;
@@ -83,13 +84,26 @@ class PyramidParts:
         self._masks: dict[tuple[torch.device, torch.dtype], list[list[Tensor]]] = {}
 
     def highpass(self, images: Tensor) -> Tensor:
-        """Return the high-pass residual, shape (B, C, H, W)."""
+        """Return the high-pass residual.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, C, H, W)
+            Real.
+
+        Returns
+        -------
+        Tensor, shape (B, C, H, W)
+            Real.
+        """
         mask = self._on(images)[2][0]
         spectrum = torch.fft.rfft2(images) * mask
         return torch.fft.irfft2(spectrum, s=self.sizes[0])
 
-    def scales(self, images: Tensor, *, is_oriented_only: bool = False) -> "Scales":
-        """Return the parts scale by scale, fine to coarse, made when asked for.
+    def scales(
+        self, images: Tensor, *, is_oriented_only: bool = False
+    ) -> Iterator[ScaleParts]:
+        """Yield the parts scale by scale, fine to coarse.
 
         Parameters
         ----------
@@ -98,12 +112,28 @@ class PyramidParts:
         is_oriented_only : bool, default False
             Leave out coarser bands, low-pass images and the residual.
 
-        Returns
-        -------
-        iterator of ScaleParts
+        Yields
+        ------
+        ScaleParts
             ``n_scales + 1`` items, or `n_scales` of oriented bands only.
         """
-        return Scales(self, images, is_oriented_only)
+        bands, lows, _ = self._on(images)
+        spectrum = torch.fft.fft2(images)
+        for scale, size in enumerate(self.sizes):
+            spectrum = crop(spectrum, size, is_half=False)
+            is_last = scale == len(bands)
+            if is_oriented_only:
+                if is_last:
+                    return
+                masks = bands[scale][: len(bands[-1])]
+            else:
+                masks = bands[-1][:0, :1, :1] if is_last else bands[scale]
+            oriented = torch.fft.ifft2(spectrum.unsqueeze(2) * masks)
+            low = oriented.real[:, :, :0]
+            if not is_oriented_only:
+                columns = spectrum[..., : size[1] // 2 + 1]
+                low = torch.fft.irfft2(columns * lows[scale], s=size)
+            yield ScaleParts(oriented, low)
 
     def _on(self, images: Tensor) -> list[list[Tensor]]:
         key = (images.device, images.dtype)
@@ -120,40 +150,6 @@ class PyramidParts:
                 )
             ]
         return self._masks[key]
-
-
-class Scales:
-    """Iterator of `PyramidParts.scales`."""
-
-    def __init__(
-        self, parts: PyramidParts, images: Tensor, is_oriented_only: bool
-    ) -> None:
-        self._parts, self._is_oriented_only = parts, is_oriented_only
-        self._masks = parts._on(images)
-        self._spectrum = torch.fft.fft2(images)
-        self._scale = 0
-
-    def __iter__(self) -> "Scales":
-        return self
-
-    def __next__(self) -> ScaleParts:
-        scale, sizes = self._scale, self._parts.sizes
-        n_scales = len(sizes) - 1
-        if scale > n_scales - self._is_oriented_only:
-            raise StopIteration
-        size = sizes[scale]
-        spectrum = crop(self._spectrum, size, is_half=False)
-        self._spectrum, self._scale = spectrum, scale + 1
-        bands, lows, _ = self._masks
-        masks = bands[scale] if scale < n_scales else bands[-1][:0, :1, :1]
-        if self._is_oriented_only:
-            masks = masks[: len(bands[-1])]
-        oriented = torch.fft.ifft2(spectrum.unsqueeze(2) * masks)
-        low = oriented.real[:, :, :0]
-        if not self._is_oriented_only:
-            columns = size[1] // 2 + 1
-            low = torch.fft.irfft2(spectrum[..., :columns] * lows[scale], s=size)
-        return ScaleParts(oriented, low)
 
 
 def _padded(plane: NDArray[Any]) -> NDArray[Any]:
@@ -190,12 +186,32 @@ def half_neighbourhood(side: int) -> list[tuple[int, int]]:
     return [(i, j) for i in lags for j in lags if j < i or (i == j and i < 0)]
 
 
-class LagProducts(torch.autograd.Function):
-    """Products of maps with themselves shifted, around the borders.
+def lag_products(maps: Tensor, lags: list[tuple[int, int]]) -> Tensor:
+    """Multiply maps with themselves shifted, around the borders.
 
-    ``apply(maps (n, h, w), lags)`` returns (n, len(lags), h, w): the value at x times
-    that at x + lag. The shifted copies are not kept for the gradient.
+    Parameters
+    ----------
+    maps : Tensor, shape (n, h, w)
+        Real.
+    lags : list of (int, int)
+        Rows and columns to shift by, in samples.
+
+    Returns
+    -------
+    Tensor, shape (n, len(lags), h, w)
+        The value at x times that at x + lag. Gradients flow, and shifted copies are
+        not kept for them.
+
+    Examples
+    --------
+    >>> lag_products(torch.tensor([[[1.0, 2.0, 3.0]]]), [(0, 1)])
+    tensor([[[[2., 6., 3.]]]])
     """
+    return cast(Tensor, _LagProducts.apply(maps, lags))
+
+
+class _LagProducts(torch.autograd.Function):
+    """Products of maps with themselves shifted; see `lag_products`."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, lags: list[tuple[int, int]]) -> Tensor:

@@ -28,7 +28,7 @@ _LBFGS_HISTORY = 20
 class Refinement:
     """What `refine` returns.
 
-    Attributes
+    Parameters
     ----------
     images : Tensor, shape (B, C, H, W)
         Best images found, in [0, 1].

@@ -24,13 +24,27 @@ from neurovis.foveation.pyramid_masks import (
 _LARGE_BYTES = 2**24
 
 
-class FilterBank(torch.autograd.Function):
+def filter_bank(spectrum: Tensor, masks: Tensor, norm: str) -> Tensor:
     """Filter images, given by their spectra, with several masks.
 
-    Arguments: spectra (B, C, h, w); complex masks (M, h, w); the norm of the Fourier
-    transforms. Returns complex bands (B, C, M, h, w).
-    """
+    Parameters
+    ----------
+    spectrum : Tensor, shape (B, C, h, w)
+        Zero frequency first.
+    masks : Tensor, shape (M, h, w)
+        Complex.
+    norm : {"backward", "ortho"}
+        Of the Fourier transforms, as in torch.
 
+    Returns
+    -------
+    Tensor, shape (B, C, M, h, w)
+        Complex images; gradients pass, of first order.
+    """
+    return _FilterBank.apply(spectrum, masks, norm)
+
+
+class _FilterBank(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spectrum: Tensor, masks: Tensor, norm: str) -> Tensor:
         """Filter, and go back to pixels."""
@@ -56,7 +70,7 @@ class FilterBank(torch.autograd.Function):
 class Coefficients:
     """Coefficients of a steerable pyramid.
 
-    Attributes
+    Parameters
     ----------
     highpass : Tensor, shape (B, C, H, W)
         Residual of the highest frequencies, real.
@@ -253,7 +267,7 @@ class SteerablePyramid:
         for mask, size in zip(self._analysis, self.sizes, strict=False):
             spectrum = crop(spectrum, size, is_half=not self.is_complex)
             if self.is_complex:
-                bands.append(FilterBank.apply(spectrum, mask, self.norm))
+                bands.append(filter_bank(spectrum, mask, self.norm))
             else:
                 bands.append(self._inverse(spectrum.unsqueeze(2) * mask, size))
         if self.is_complex:

@@ -22,7 +22,7 @@ class TextureStatistics:
     S scales, fine to coarse; O orientations; a neighbourhood of W by W lags, the lag
     of no shift in its middle. Of correlations that are equal by symmetry one is kept.
 
-    Attributes
+    Parameters
     ----------
     pixel_statistics : Tensor, shape (B, C, 6)
         See `PIXEL_STATISTICS`; variance with n - 1, kurtosis 3 for a Gaussian.
@@ -86,7 +86,7 @@ class TextureStatistics:
         Returns
         -------
         dict of str to Tensor
-            The attributes of this object.
+            The parameters of this object.
         """
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
@@ -96,7 +96,7 @@ class TextureStatistics:
         Returns
         -------
         Tensor, shape (B, C, n_statistics)
-            Statistics in the order of the attributes, each in C order; gradients
+            Statistics in the order of the parameters, each in C order; gradients
             pass.
         """
         flat = torch.cat([each.flatten(2) for each in self.arrays().values()], -1)
@@ -166,7 +166,7 @@ def kept_entries(
     Returns
     -------
     dict of str to ndarray of bool
-        One array per attribute of `TextureStatistics`, without batch and channels.
+        One array per parameter of `TextureStatistics`, without batch and channels.
 
     Examples
     --------

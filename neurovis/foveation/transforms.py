@@ -10,8 +10,8 @@ from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.files import sha256_file
 from neurovis.foveation.acuity_blur import AcuityBlur
 from neurovis.foveation.blur import FoveatedBlur, Reference, UniformBlur
-from neurovis.foveation.texture import FoveatedTexture
-from neurovis.foveation.windows import FOVEA_DEG, IMAGE_DEG
+from neurovis.foveation.texture import SMALLEST_SIDE, FoveatedTexture
+from neurovis.foveation.windows import FOVEA_DEG, IMAGE_DEG, LARGEST_SCALE
 
 CODECS = ("style-codec", "style-codec-reference")
 """Transforms that need files of weights: `neurovis.adapters.foveated_texture` makes
@@ -119,8 +119,13 @@ class FoveationSettings:
         check_option("quality", self.quality, ("fast", "fine"))
         if self.px_per_deg is not None:
             check_between("px_per_deg", self.px_per_deg, low=1e-6)
-        check_between("fovea_deg", self.fovea_deg, low=0)
-        check_between("scale", self.scale, low=0)
+        if self.fixation_px is not None:
+            if len(self.fixation_px) != 2:
+                raise ValueError(f"`fixation_px` must be x, y; got {self.fixation_px}.")
+            for value in self.fixation_px:
+                check_between("fixation_px", value)
+        check_between("fovea_deg", self.fovea_deg, low=1e-3)
+        check_between("scale", self.scale, low=0, high=LARGEST_SCALE)
         if isinstance(self.strength, str):
             check_option("strength", self.strength, ("unclipped", "clipped"))
         else:
@@ -141,6 +146,11 @@ class FoveationSettings:
             raise ValueError(
                 f"{self.transform!r} needs `codec`: files of an encoder and a decoder; "
                 f"got {self.codec!r}."
+            )
+        if self.transform in CODECS and not isinstance(self.strength, str):
+            raise ValueError(
+                "`strength` of a style codec must be 'unclipped' or 'clipped'; got "
+                f"{self.strength!r}."
             )
 
     @property
@@ -173,15 +183,16 @@ def geometry(
 
     Raises
     ------
-    ValueError
-        If that point lies outside.
+    TypeError, ValueError
+        If that point lies outside, or the transform is not for such small pictures.
 
     Examples
     --------
     >>> geometry(FoveationSettings(), (260, 130))
     (10.0, (65.0, 130.0))
     """
-    height, width = (check_whole("shape", side, low=1) for side in shape)
+    smallest = SMALLEST_SIDE if settings.transform == "texture" else 1
+    height, width = (check_whole("shape", side, low=smallest) for side in shape)
     x, y = settings.fixation_px or (width / 2, height / 2)
     if not (0 <= x <= width and 0 <= y <= height):
         raise ValueError(

@@ -28,7 +28,15 @@ _GAUSSIAN_REACH = 6
 
 
 class Entries(NamedTuple):
-    """Non-zero weights of all windows: one item per window and pixel."""
+    """Non-zero weights of all windows: one item per window and pixel.
+
+    Parameters
+    ----------
+    window, pixel : ndarray of int64, shape (n,)
+        Row of the window; number of the pixel, by rows.
+    weight : ndarray of float64, shape (n,)
+        Above 0, at most 1.
+    """
 
     window: NDArray[np.int64]
     pixel: NDArray[np.int64]
