@@ -158,7 +158,7 @@ def finish_foveation(folder: str | Path) -> list[str]:
                 text = value_text({**row, "value": row["cross_over"]}, 3)
                 lines.append(f"  {run.names[row['system']]:<38}{text}")
     if run.directions is not None:
-        lines.append(f"published directions: {_verdicts(run.directions)}")
+        lines.append(f"published directions, {_verdicts(run.directions)}")
     return [*lines, *_warnings(run), f"report {report}"]
 
 
@@ -168,10 +168,9 @@ def _accuracy_text(row: Any) -> str:
 
 def _verdicts(directions: pd.DataFrame) -> str:
     counts = directions["verdict"].value_counts()
-    told = {"holds": "hold", "reversed": "are reversed", "fails": "fail",
-            "undecided": "are undecided"}  # fmt: skip
-    some = [f"{counts[k]} {text}" for k, text in told.items() if counts.get(k)]
-    return f"of {len(directions)} comparisons {', '.join(some)}"
+    words = ("holds", "reversed", "fails", "undecided")
+    some = [f"{word} {counts[word]}" for word in words if counts.get(word)]
+    return f"{len(directions)} comparisons: {', '.join(some)}"
 
 
 def _warnings(run: FoveationRun) -> list[str]:
@@ -363,7 +362,7 @@ def _directions(run: FoveationRun) -> Part:
     headers = ["", "What was published", "First is", "Difference", "p", "p (FDR)",
                "Here"]  # fmt: skip
     text = (
-        f"{_verdicts(table).capitalize()}. A direction holds, or is reversed, if the "
+        f"{_verdicts(table)}. A direction holds, or is reversed, if the "
         "95 % interval of the difference lies on one side of 0; equality holds if the "
         f"interval lies within {EQUAL_WITHIN:g} of 0. Each comparison is judged alone; "
         "p (FDR) allows for their number.\n\n"

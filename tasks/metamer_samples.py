@@ -17,8 +17,9 @@ from neurovis.core.device import exact_float32
 from neurovis.core.log import progress
 from neurovis.core.provenance import code_fingerprint
 from neurovis.core.store import Store
+from neurovis.foveation.pooled_errors import statistics_errors
 from neurovis.foveation.pooled_statistics import PooledStatistics
-from neurovis.foveation.refine import noise_start, refine, statistics_errors
+from neurovis.foveation.refine import noise_start, refine
 from neurovis.foveation.texture import FoveatedTexture
 from stimuli.save import picture_hash
 from tasks.metamer_design import MetamerDesign, pooled_statistics

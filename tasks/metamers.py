@@ -233,8 +233,9 @@ def load_metamers(folder: str | Path) -> Metamers:
         raise DataCorruptError(
             f"{home / ABOUT} does not describe a set of metamers: {error}"
         ) from error
-    tables = [read_table(home / name) for name in (TRIALS, CURVES, ERRORS)]
-    return Metamers(home, load_stimuli(home / STIMULI), *tables, provenance)
+    trials, curves, errors = (read_table(home / n) for n in (TRIALS, CURVES, ERRORS))
+    stimuli = load_stimuli(home / STIMULI)
+    return Metamers(home, stimuli, trials, curves, errors, provenance)
 
 
 def convergence(metamers: Metamers) -> pd.DataFrame:
@@ -290,7 +291,7 @@ def _gathered(
                 continue
             rows.append(_row(one, design))
             pictures.append(one.picture)
-            mark = {"stimulus_id": one.name, "scale": one.scale}
+            mark: Any = {"stimulus_id": one.name, "scale": one.scale}
             if len(one.curve):
                 curves.append(one.curve.assign(**mark))
             errors.append(one.errors.assign(**mark))
@@ -313,7 +314,7 @@ def _gathered(
 
 
 def _row(one: Sample, design: MetamerDesign) -> dict[str, Any]:
-    worst = one.errors.loc[one.errors["final"].idxmax()]
+    worst = one.errors.iloc[int(one.errors["final"].argmax())]
     start, final = (one.errors[k].to_numpy() for k in ("start", "final"))
     return {
         "stimulus_id": one.name,
@@ -361,7 +362,8 @@ def _notes(table: pd.DataFrame, design: MetamerDesign) -> list[str]:
 
 def _image_names(identities: Sequence[str]) -> list[str]:
     """Return names of base pictures that can be part of names of files."""
-    names, seen = [], {}
+    names: list[str] = []
+    seen: dict[str, str] = {}
     for identity in identities:
         stem = Path(identity).with_suffix("").as_posix()
         name = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")

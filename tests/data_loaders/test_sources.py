@@ -42,6 +42,7 @@ FOLDERS = {
     "objects92": "objects92",
     "net2brain78": "net2brain78",
     "floc": "floc_subset",
+    "scenes15": "scenes15",
 }
 # Of these nothing real is at hand; tests of their loaders simulate them.
 SIMULATED = ("nsd", "algonauts")
@@ -58,6 +59,7 @@ COUNTS = {
     "objects92": "28 matrices of 92 stimuli",
     "net2brain78": "30 matrices of 78 stimuli",
     "floc": "660 pictures of 11 categories in 6 domains",
+    "scenes15": "2098 pictures of 15 classes",
 }
 
 

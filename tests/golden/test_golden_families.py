@@ -1,12 +1,14 @@
 """What lies in the golden folder is either checked or named as not yet supported."""
 
+import ast
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-SUPPORTED = ("eccnet", "encoding", "scanpath")
-PLANNED = ("behaviour", "foveation")
+SUPPORTED = ("eccnet", "encoding", "foveation", "scanpath")
+PLANNED = ("behaviour",)
 
 
 def test_the_golden_folder_holds_a_family(golden):
@@ -22,3 +24,24 @@ def test_family_is_known(golden_family):
     if golden_family in PLANNED:
         pytest.skip(f"the golden family {golden_family} is not supported yet")
     assert golden_family in SUPPORTED
+
+
+def patterns_of(path):
+    """The files that a module checks: its constant PATTERNS."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "PATTERNS":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path.name} has no PATTERNS")
+
+
+def test_every_file_of_foveation_is_checked_by_one_module(golden):
+    if golden is None:
+        pytest.skip("no golden folder: give --golden DIR or NEUROVIS_GOLDEN")
+    modules = sorted(Path(__file__).parent.glob("test_golden_foveation_*.py"))
+    patterns = [patterns_of(path) for path in modules]
+    assert len(patterns) == 4
+    folder = Path(golden) / "foveation"
+    names = [p.name for p in folder.glob("*") if p.name != "README.md"]
+    for name in names:
+        owners = sum(any(fnmatch(name, p) for p in some) for some in patterns)
+        assert owners == 1, f"{name} is checked by {owners} modules"
