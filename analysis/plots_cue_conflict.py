@@ -152,7 +152,7 @@ def plot_cross_overs(
         system, value, low, high = row
         colour, mark = looks[str(system)]
         if not np.isfinite(value):
-            ax.text(0.01, place, "the curves do not cross", va="center", color=GREY,
+            ax.text(0.01, place, "no cross-over", va="center", color=GREY,
                     fontsize=TEXT_PT - 0.5)  # fmt: skip
             continue
         known = np.isfinite(low) and np.isfinite(high)

@@ -299,7 +299,7 @@ def plot_generalisation(
             "and one number of guesses."
         )
     learnt, tested = (list(accuracy[key].unique()) for key in keys)
-    ax = new_axes(ax, (2.2 + 1.15 * len(tested), 1.9 + 0.75 * len(learnt)))
+    ax = new_axes(ax, (1.3 + 0.92 * len(tested), 1.2 + 0.68 * len(learnt)))
     cells = accuracy.set_index(keys)
     grid = np.full((len(learnt), len(tested)), np.nan)
     pairs = accuracy[[*keys, "accuracy"]].itertuples(index=False)
@@ -316,7 +316,7 @@ def plot_generalisation(
         row = cells.loc[(learnt[i], tested[j])]
         own = learnt[i] == tested[j]
         limits = ", ".join(number_text(float(row[name]), 2) for name in _LIMITS)
-        middle = {"ha": "center", "va": "center", "color": HUMAN_COLOUR}
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "color": HUMAN_COLOUR}
         ax.text(j, i - 0.14, number_text(float(value), 3), fontsize=TEXT_PT + 1,
                 fontweight="bold" if own else "normal", **middle)  # fmt: skip
         if np.isfinite(row[_LIMITS].to_numpy(np.float64)).all():

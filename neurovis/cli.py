@@ -9,7 +9,8 @@ import typer
 
 import neurovis.cli_brain  # more commands of `run`
 import neurovis.cli_encoder  # more commands of `fit`
-import neurovis.cli_foveation  # noqa: F401  more commands of `run` and `stimuli`
+import neurovis.cli_foveation  # more commands of `run` and `stimuli`
+import neurovis.cli_metamers  # noqa: F401  more commands of `run` and `stimuli`
 from neurovis import __version__
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app

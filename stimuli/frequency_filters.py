@@ -251,8 +251,9 @@ def filter_frequencies(
     else:
         level = _check_mean(mean_rgb)
         detail = shown - _blur(shown, sigma_px)
-        detail += 255 * level - detail.mean(axis=(-3, -2), keepdims=True)
-        filtered = _to_8_bit(detail)
+        # In the published order: flat parts may lie right between two grey levels.
+        detail -= detail.mean(axis=(-3, -2), keepdims=True)
+        filtered = _to_8_bit(detail + 255 * level)
     return grey_of(filtered) if grey else filtered
 
 
@@ -302,7 +303,7 @@ def filter_level(
 
 def _blur(images: Picture, sigma_px: float) -> FloatArray:
     radius = math.ceil(2 * sigma_px)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)
+    kernel = np.exp(-0.5 / sigma_px**2 * np.arange(-radius, radius + 1) ** 2)
     kernel /= kernel.sum()
     rows = correlate1d(images, kernel, axis=-3, output=np.float64, mode="nearest")
     return np.asarray(correlate1d(rows, kernel, axis=-2, mode="nearest"), np.float64)

@@ -347,7 +347,7 @@ def _finish(
     tables = {
         "accuracy": accuracy,
         "bias": bias,
-        "directions": directions(final, **options),
+        "directions": directions(final, design.size_px, **options),
     }
     if "generalisation" in answers:
         tables["confusion"] = confusions(answers["generalisation"], shown.classes)

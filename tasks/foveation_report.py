@@ -59,9 +59,9 @@ cut at 0 and 1."""
 _SOURCES = """\
 The experiment: Deza & Konkle (2020), Emergent properties of foveated perceptual \
 systems, arXiv:2006.07991; names in brackets are theirs. Their first stage was a \
-trained style-transfer network; ours has no weights. SSIM: Wang et al. (2004), IEEE \
-Trans. Image Process. 13:600-612. False discovery rates: Benjamini & Hochberg (1995), \
-J. R. Stat. Soc. B 57:289-300."""
+trained style-transfer network; "texture" has no weights. SSIM: Wang et al. (2004), \
+IEEE Trans. Image Process. 13:600-612. False discovery rates: Benjamini & Hochberg \
+(1995), J. R. Stat. Soc. B 57:289-300."""
 
 
 def write_foveation_report(folder: str | Path) -> Path:
@@ -217,10 +217,15 @@ def _stages(run: FoveationRun) -> Part:
         caption = "What the networks see: test pictures after each first stage."
         figures.append(("first_stages", picture_figure(figure, alt, caption)))
     table = run.stages.set_index("system").loc[run.systems].reset_index()
-    unit = {"sigma_px": "Gaussian of {} px", "factor": "Gaussian of {} window radii"}
+    unit = {"sigma_px": "SD {} px", "factor": "SD {} radii of a window"}
     table["stage"] = [
         unit.get(str(name), "–").format(number_text(float(value), 3))
         for name, value in zip(table["parameter"], table["value"], strict=True)
+    ]
+    told = {True: "yes", False: "no, given"}
+    table["matched"] = [
+        told[bool(matched)] if name in unit else "–"
+        for name, matched in zip(table["parameter"], table["matched"], strict=True)
     ]
     table["paper"] = [PUBLISHED_NAMES[name] for name in table["system"]]
     size_px = int(run.call["render_px"])

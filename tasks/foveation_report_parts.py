@@ -357,8 +357,8 @@ def epochs_part(run: FoveationRun) -> Part:
     item = ReportFigure(
         figure_of(grid[0]),
         alt="Accuracy and cross-over of all systems against epochs of training",
-        caption="The tests during training. A cross-over is missing where the curves "
-        "do not cross.",
+        caption="The tests during training. A cross-over is missing where the centre "
+        "never begins to win.",
         wide=True,
     )
     return Section("During training", figures=[item]), [("epochs", item)]

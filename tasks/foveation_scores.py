@@ -21,6 +21,7 @@ from neurovis.core.types import SCORE_COLUMNS
 
 CELL = ("experiment", "system", "epoch", "condition", "level", "value")
 CONFLICTS = ("window-conflict", "square-conflict")
+FAMILIES = ("high-pass", "low-pass")
 EQUAL_WITHIN = 0.05
 """Accuracies that differ by less count as equal in a claim of equality."""
 PLOTTED_OCCLUSION = range(2, 9)
@@ -224,13 +225,18 @@ def biases(answers: pd.DataFrame, *, n_bootstrap: int, seed: int) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def directions(answers: pd.DataFrame, *, n_bootstrap: int, seed: int) -> pd.DataFrame:
+def directions(
+    answers: pd.DataFrame, size_px: int, *, n_bootstrap: int, seed: int
+) -> pd.DataFrame:
     """Ask which of the published directions hold for these systems.
 
     Parameters
     ----------
     answers : DataFrame
         Answers to all experiments that were run, of one epoch.
+    size_px : int
+        Side of the pictures. Filters whose cut-off lies beyond what such pictures can
+        hold (half a cycle per pixel) do nothing or leave nothing: they do not count.
     n_bootstrap : int
         Resamples.
     seed : int
@@ -253,7 +259,9 @@ def directions(answers: pd.DataFrame, *, n_bootstrap: int, seed: int) -> pd.Data
     for claim in published_claims():
         if {claim.first, claim.second} <= systems and claim.experiment in experiments:
             part = answers[answers["experiment"] == claim.experiment]
-            found = _compare(part, claim, n_bootstrap, seed)
+            if claim.measure in FAMILIES and not _seen(part, claim, size_px / 2).any():
+                continue
+            found = _compare(part, claim, size_px / 2, n_bootstrap, seed)
             rows.append(
                 {
                     "number": claim.number,
@@ -293,7 +301,7 @@ def _verdict(expected: int, found: dict[str, Any]) -> str:
 
 
 def _compare(
-    answers: pd.DataFrame, claim: Claim, n_bootstrap: int, seed: int
+    answers: pd.DataFrame, claim: Claim, highest: float, n_bootstrap: int, seed: int
 ) -> dict[str, Any]:
     over = _over(answers)
     pair = (claim.first, claim.second)
@@ -303,7 +311,7 @@ def _compare(
         )
         names = ("difference", "ci_low", "ci_high", "p_value", "n_images", "n_runs")
         return {name: table[name].iloc[0] for name in names}
-    values = paired_values(_measured(answers, claim), "measured", pair)
+    values = paired_values(_measured(answers, claim, highest), "measured", pair)
     rng = generator(seed, "direction", claim.number, *pair)
     found = bootstrap_hits(values, over, n_bootstrap, rng).contrast([1, -1])
     low, high = found.interval(level=0.95)
@@ -317,8 +325,11 @@ def _compare(
     }
 
 
-def _measured(answers: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """Return one number per picture, run and system, whose mean is compared."""
+def _measured(answers: pd.DataFrame, claim: Claim, highest: float) -> pd.DataFrame:
+    """Return one number per picture, run and system, whose mean is compared.
+
+    `highest` is the largest frequency that the pictures hold, in cycles per picture.
+    """
     mine = answers[answers["system"].isin([claim.first, claim.second])]
     table = mine.assign(hit=hits_at(mine).astype(np.float64))
     keys = ["system", "run", "stimulus_id"]
@@ -330,11 +341,16 @@ def _measured(answers: pd.DataFrame, claim: Claim) -> pd.DataFrame:
         return _mean_of(some, keys)
     family = table[table["condition"] == claim.measure]
     # What is lost against the same picture without a filter.
-    filtered = _mean_of(family[family["level"] > 1], keys)
+    filtered = _mean_of(family[_seen(family, claim, highest)], keys)
     whole = _mean_of(family[family["level"] == 1], keys)
     joined = filtered.merge(whole, on=keys, suffixes=("", "_whole"))
     lost = joined["measured"] - joined["measured_whole"]
     return joined[keys].assign(measured=lost)
+
+
+def _seen(answers: pd.DataFrame, claim: Claim, highest: float) -> pd.Series:
+    """Tell which rows are of a filter that changes such pictures and leaves some."""
+    return (answers["condition"] == claim.measure) & (answers["value"] < highest)
 
 
 def _mean_of(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from analysis.critical_scale import abx_proportion_correct, proportion_correct
+from analysis.abx_discrimination import abx_proportion_correct, proportion_correct
 from neurovis.adapters.foveated_texture import to_unit
 from neurovis.core.checks import check_between, check_columns, check_option
 from neurovis.core.device import exact_float32, resolve
@@ -30,16 +30,18 @@ _NEEDED = ("comparison", "image", "scale", "a", "b")
 class AbxObserver(Protocol):
     """What answers ABX trials.
 
-    Attributes
-    ----------
-    name : str
-        In tables; that of a simulated observer says so.
-    notes : tuple of str
-        What a reader must know.
+    An attribute `lapse`, if there is one, is the share of trials that it guesses.
     """
 
-    name: str
-    notes: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Name in tables; that of a simulated observer says so."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        ...
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class PooledObserver:
     ----------
     scale : float
         Width of its windows over eccentricity, in (0, 2].
-    noise : float, default 0.1
+    noise : float, default 0.2
         Standard deviation of its noise, as a relative error.
     model : {"texture", "energy", "luminance"}
         Its statistics.
@@ -102,7 +104,7 @@ class PooledObserver:
     """
 
     scale: float
-    noise: float = 0.1
+    noise: float = 0.2
     model: str = "texture"
     lapse: float = 0.0
     design: MetamerDesign | None = None

@@ -234,6 +234,9 @@ def load_metamers(folder: str | Path) -> Metamers:
             f"{home / ABOUT} does not describe a set of metamers: {error}"
         ) from error
     trials, curves, errors = (read_table(home / n) for n in (TRIALS, CURVES, ERRORS))
+    # Names such as "1001" come back from CSV as numbers.
+    names = ["image", "a", "b", "x", "first_in_pair"]
+    trials[names] = trials[names].astype(str)
     stimuli = load_stimuli(home / STIMULI)
     return Metamers(home, stimuli, trials, curves, errors, provenance)
 

@@ -20,6 +20,7 @@ _REPORTS = {
     "rsa": ("tasks.rsa_report", "finish_rsa"),
     "brain-ranking": ("tasks.brain_ranking_report", "finish_ranking"),
     "foveation": ("tasks.foveation_report", "finish_foveation"),
+    "metamers": ("tasks.metamers_report", "finish_metamers"),
 }
 
 

@@ -127,6 +127,11 @@ def build_classifier(spec: ClassifierSpec, *, seed: int = 0, run: int = 0) -> nn
                 f"{spec.architecture} cannot be built with `options` "
                 f"{dict(spec.options)}: {error}."
             ) from error
+    if getattr(module, "aux_logits", False):
+        raise ValueError(
+            f"{spec.architecture} has other outputs in training: give it the option "
+            "'aux_logits': false."
+        )
     module.eval()
     size = (1, 3, spec.size_px, spec.size_px)
     try:

@@ -15,7 +15,7 @@ from neurovis.foveation.gaussian_mixture import (
     blur_layer,
 )
 from neurovis.foveation.image_batches import check_images, check_shape
-from neurovis.foveation.windows import IMAGE_DEG
+from neurovis.foveation.windows import IMAGE_DEG, check_fixation
 
 FloatArray = NDArray[np.float64]
 
@@ -88,11 +88,7 @@ class AcuityBlur:
         self.px_per_deg = max(self.shape) / IMAGE_DEG
         if px_per_deg is not None:
             self.px_per_deg = float(check_between("px_per_deg", px_per_deg, low=1e-6))
-        x, y = (width / 2, height / 2) if fixation_px is None else fixation_px
-        self.fixation_px = (
-            float(check_between("fixation_px x", x)),
-            float(check_between("fixation_px y", y)),
-        )
+        self.fixation_px = check_fixation(fixation_px, self.shape)
         self.acuity = {
             "half_resolution_deg": half_resolution_deg,
             "contrast_threshold": contrast_threshold,
@@ -102,7 +98,8 @@ class AcuityBlur:
         dy = np.arange(height)[:, None] + 0.5 - self.fixation_px[1]
         radius_deg = np.hypot(dx, dy) / self.px_per_deg
         cutoff = acuity_cutoff_cpd(radius_deg, **self.acuity) / self.px_per_deg
-        self._mixture = self._make_mixture(cutoff)
+        # From one cycle per pixel on, all stays.
+        self._mixture = self._make_mixture(np.minimum(cutoff, 1))
 
     def _make_mixture(self, cutoff_cpp: FloatArray) -> BlurMixture:
         """Weights of blurs with half amplitude at 1, 1/2, 1/4 ... cycles per pixel."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurovis.core.device import exact_float32
+from neurovis.foveation.image_batches import full_precision
 
 FloatArray = NDArray[np.float64]
 
@@ -191,6 +191,10 @@ def gaussian_kernel(sigma_px: float) -> FloatArray:
     return kernel / kernel.sum()
 
 
+# Device, weight of the picture itself, blurs.
+_Placed = tuple[torch.device, Tensor | None, tuple[BlurLayer, ...]]
+
+
 class BlurMixture:
     """Weights times the picture itself, plus weighted blurs of it.
 
@@ -203,9 +207,8 @@ class BlurMixture:
     """
 
     def __init__(self, own: FloatArray | None, layers: Iterable[BlurLayer]) -> None:
-        self._own = None if own is None else torch.from_numpy(own.astype(np.float32))
-        self._layers = tuple(layers)
-        self._device = torch.device("cpu")
+        weight = None if own is None else torch.from_numpy(own.astype(np.float32))
+        self._placed: _Placed = torch.device("cpu"), weight, tuple(layers)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Blur and mix.
@@ -220,26 +223,31 @@ class BlurMixture:
         Tensor of float32, shape (B, 3, H, W)
             In [0, 1], on the same device.
         """
-        self._move(images.device)
+        placed = self._on(images.device)
         # Plane by plane on the CPU, from fresh copies: products of matrices round by
         # size and alignment, and neither a batch nor another channel must matter.
-        with exact_float32():
+        with full_precision(images.device):
             if images.device.type != "cpu":
-                return self._mix(images)
-            planes = [self._mix(plane.clone()) for plane in images.flatten(0, 1)]
+                return _mix(images, placed)
+            planes = [_mix(plane.clone(), placed) for plane in images.flatten(0, 1)]
         return torch.stack(planes).reshape(images.shape)
 
-    def _mix(self, image: Tensor) -> Tensor:
-        if self._own is None:
-            return self._layers[0].blur(image).clamp(0, 1)
-        out = image * self._own
-        for layer in self._layers:
-            top, bottom, left, right = layer.box
-            out[..., top:bottom, left:right] += layer.blur(image)
-        return out.clamp(0, 1)
+    def _on(self, device: torch.device) -> "_Placed":
+        # Replaced as a whole: another thread may come with another device.
+        last, own, layers = placed = self._placed
+        if device != last:
+            moved = tuple(layer.to(device) for layer in layers)
+            placed = device, None if own is None else own.to(device), moved
+            self._placed = placed
+        return placed
 
-    def _move(self, device: torch.device) -> None:
-        if device != self._device:
-            self._layers = tuple(layer.to(device) for layer in self._layers)
-            self._own = None if self._own is None else self._own.to(device)
-            self._device = device
+
+def _mix(image: Tensor, placed: "_Placed") -> Tensor:
+    _, own, layers = placed
+    if own is None:
+        return layers[0].blur(image).clamp(0, 1)
+    out = image * own
+    for layer in layers:
+        top, bottom, left, right = layer.box
+        out[..., top:bottom, left:right] += layer.blur(image)
+    return out.clamp(0, 1)

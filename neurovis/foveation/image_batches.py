@@ -1,11 +1,13 @@
 """Batches of pictures as transforms take them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from neurovis.core.checks import check_whole
+from neurovis.core.device import exact_float32
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -76,9 +78,34 @@ def check_images(images: Tensor, shape: tuple[int, int]) -> Tensor:
             f"{tuple(images.shape)}. Make the transform for the size of the pictures."
         )
     if len(images):
-        low, high = (float(value) for value in torch.aminmax(images))
+        low, high = (float(value) for value in torch.aminmax(images.detach()))
         if not (low >= 0 and high <= 1):  # NaN fails both
             raise ValueError(
                 f"`images` must be within [0, 1]; got values from {low:g} to {high:g}."
             )
     return images
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute in float32 inside the block, whatever the caller's mixed precision.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the pictures are.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Examples
+    --------
+    >>> device, ones = torch.device("cpu"), torch.ones(2, 2)
+    >>> with torch.autocast("cpu"), full_precision(device):
+    ...     (ones @ ones).dtype
+    torch.float32
+    """
+    with exact_float32(), torch.autocast(device.type, enabled=False):
+        yield

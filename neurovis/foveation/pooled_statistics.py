@@ -14,8 +14,10 @@ from neurovis.foveation.pyramid_masks import Masks
 from neurovis.foveation.pyramid_parts import (
     PyramidParts,
     ScaleParts,
+    above_rounding,
     half_neighbourhood,
     lag_products,
+    rounding_energy,
 )
 from neurovis.foveation.windows import PoolingWindows, window_table
 
@@ -185,9 +187,12 @@ class PooledStatistics:
                     self._parts.scales(images, is_oriented_only=True)
                 )
             ]
+            by_window = self._by_window(torch.stack(energy, -1), images)
+            growth = 16.0 ** torch.arange(self.n_scales, device=images.device)
+            noise = rounding_energy(images)[..., None, None] * growth
             return {
                 "pixel_mean": self.operators.pool(0, images),
-                "energy": self._by_window(torch.stack(energy, -1), images),
+                "energy": above_rounding(by_window, noise),
             }
         return self._texture(images, self._parts)
 
@@ -245,7 +250,7 @@ class PooledStatistics:
         TypeError
             If they are not a tensor of float32 or float64.
         ValueError
-            If their shape is not (B, C, H, W) of the windows.
+            If their shape is not (B, C, H, W) of the windows, or there are none.
         """
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         if kind not in (torch.float32, torch.float64):
@@ -258,14 +263,14 @@ class PooledStatistics:
                 f"{self.windows.shape[1]}), that of the windows; got "
                 f"{tuple(images.shape)}."
             )
+        if images.numel() == 0:
+            raise ValueError(f"`{name}` is empty: at least one image is needed.")
 
     # ------------------------------------------------------------------ families
 
     def _texture(self, images: Tensor, parts: PyramidParts) -> dict[str, Tensor]:
         pool = self.operators.pool
-        # Filtering leaves rounding errors in proportion to the images.
-        eps = 64 * torch.finfo(images.dtype).eps
-        noise = images.detach().double().square().mean((-2, -1))[..., None] * eps**2
+        noise = rounding_energy(images)
         moments = self._moments(0, images, noise)
         found = {
             name: moment.to(images.dtype)
@@ -283,7 +288,10 @@ class PooledStatistics:
                 found[name] = torch.stack(each, -1)
         for i, name in enumerate(_LOW):
             found[name] = torch.stack([low[i] for low in lows], -1)
-        found["var_highpass_residual"] = pool(0, parts.highpass(images).square())
+        residual = pool(0, parts.highpass(images).square())
+        found["var_highpass_residual"] = above_rounding(
+            residual, rounding_energy(images)
+        )
         return found
 
     def _moments(self, level: int, maps: Tensor, noise: Tensor) -> list[Tensor]:
@@ -300,7 +308,7 @@ class PooledStatistics:
         safe = variance.where(defined, 1.0)
         return [
             m1,
-            variance.clamp(min=0),
+            above_rounding(variance, noise),
             (third / safe**1.5).where(defined, torch.nan),
             (fourth / safe**2).where(defined, torch.nan),
         ]
@@ -356,9 +364,10 @@ class PooledStatistics:
             value = covariance / (deviation[..., a] * deviation[..., b])
             return value.where(defined[..., a] & defined[..., b], torch.nan)
 
+        small = noise[..., None]
         found = [
-            mean[..., :o],
-            _root(variance[..., :o]),
+            mean[..., :o].where(~(square[..., :o] <= small), 0.0),
+            _root(above_rounding(variance[..., :o], small)),
             own,
             correlate(pairs, rows, columns),
         ]
@@ -483,5 +492,5 @@ def _energy(bands: Tensor) -> Tensor:
 
 def _root(variance: Tensor) -> Tensor:
     """Square root; 0, with a finite gradient, where rounding left nothing."""
-    used = variance > torch.finfo(variance.dtype).tiny
+    used = ~(variance <= torch.finfo(variance.dtype).tiny)  # NaN stays
     return variance.where(used, 1.0).sqrt().where(used, 0.0)

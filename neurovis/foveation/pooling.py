@@ -179,10 +179,12 @@ class PoolingOperators:
                 matrix = _rows_to_one(matrix)
             else:
                 matrix = _rows_to_one(matrix.T.tocsr())
-            self._maps[key] = _Pair(
-                _sums(matrix, device, dtype),
-                _sums(matrix.T.tocsr(), device, dtype),
-            )
+            # Kept for calls that want gradients, too.
+            with torch.inference_mode(False):
+                self._maps[key] = _Pair(
+                    _sums(matrix, device, dtype),
+                    _sums(matrix.T.tocsr(), device, dtype),
+                )
         return self._maps[key]
 
 

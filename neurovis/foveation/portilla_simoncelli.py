@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurovis.core.checks import check_option, check_whole
-from neurovis.core.device import exact_float32, resolve
+from neurovis.core.device import resolve
 from neurovis.foveation.band_moments import (
     band_moments,
     half_weights,
@@ -18,12 +18,14 @@ from neurovis.foveation.band_moments import (
     lags_of,
     power,
 )
+from neurovis.foveation.image_batches import full_precision
 from neurovis.foveation.pyramid_masks import (
     Masks,
     Size,
     fourier_masks,
     half,
     hermitian,
+    padded,
     pyramid_sizes,
 )
 from neurovis.foveation.steerable_pyramid import check_images, crop, filter_bank
@@ -64,7 +66,8 @@ class PortillaSimoncelli:
     Notes
     -----
     Boundaries wrap around. Correlations, skew and kurtosis of a constant image, and
-    correlations of a band without energy, are NaN. Skew and kurtosis of a low-pass
+    correlations of a band without energy, are NaN, and all of an image with a pixel
+    that is not finite. Skew and kurtosis of a low-pass
     image are 0 and 3, and its autocorrelation is NaN, where its variance is below
     1e-6 (float64: 1e-15) of that of the pixels. Where the low-pass residual has an odd
     side, the reference code loses one column of it; here it is whole.
@@ -132,7 +135,7 @@ class PortillaSimoncelli:
             for mask, inside in zip(kept, planes.half_planes, strict=True)
         ]
         # The bands of each scale, and after them the next coarser ones at its size.
-        coarser = [*([_padded(each)] for each in bands[1:]), []]
+        coarser = [*([padded(each)] for each in bands[1:]), []]
         self._bands = [
             self._complex((-1j) ** (o - 1) * np.concatenate([fine, *coarse]))
             for fine, coarse in zip(bands, coarser, strict=True)
@@ -143,7 +146,7 @@ class PortillaSimoncelli:
         whole[0, 0] = 0
         lows = [whole]
         for mask, band in zip(reversed(kept), reversed(bands), strict=True):
-            whole = _padded(whole) + hermitian((mask * band).sum(0))
+            whole = padded(whole) + hermitian((mask * band).sum(0))
             lows.insert(0, whole)
         self._lows = [self._complex(half(hermitian(low))) for low in lows]
         energy = half(hermitian(planes.residual) ** 2) * half_weights(self.shape)
@@ -213,7 +216,7 @@ class PortillaSimoncelli:
             If shape, dtype or device of the images differ.
         """
         check_images("images", images, self.shape, self.dtype, self.device)
-        with exact_float32():
+        with full_precision(images.device):
             return self._statistics(images)
 
     def _statistics(self, images: Tensor) -> TextureStatistics:
@@ -256,7 +259,9 @@ class PortillaSimoncelli:
             var_highpass_residual=highpass[..., None],
         )
         constant = pixels[..., 4] == pixels[..., 5]
-        return _undefined(statistics, constant) if constant.any() else statistics
+        statistics = _undefined(statistics, constant) if constant.any() else statistics
+        known = pixels[..., 0].isfinite()
+        return statistics if known.all() else _known(statistics, known)
 
     def _keep(self, name: str, values: Tensor) -> Tensor:
         return values.where(self._kept[name], torch.nan)
@@ -359,6 +364,15 @@ def _undefined(statistics: TextureStatistics, constant: Tensor) -> TextureStatis
     return TextureStatistics(**arrays)
 
 
+def _known(statistics: TextureStatistics, known: Tensor) -> TextureStatistics:
+    """Put NaN for images with pixels that are not finite."""
+    arrays = statistics.arrays()
+    for name, values in arrays.items():
+        shape = (*known.shape, *(1,) * (values.ndim - 2))
+        arrays[name] = values.where(known.reshape(shape), torch.nan)
+    return TextureStatistics(**arrays)
+
+
 def half_spectrum(spectrum: Tensor) -> Tensor:
     """Return the columns of frequencies >= 0 of spectra.
 
@@ -373,16 +387,6 @@ def half_spectrum(spectrum: Tensor) -> Tensor:
         A view.
     """
     return spectrum[..., : spectrum.shape[-1] // 2 + 1]
-
-
-def _padded(plane: NDArray[Any]) -> NDArray[Any]:
-    """Put zeros around masks, zero frequency first, to twice their size."""
-    *leading, height, width = plane.shape
-    wide = np.zeros((*leading, 2 * height, 2 * width), plane.dtype)
-    rows = np.r_[0 : (height + 1) // 2, 2 * height - height // 2 : 2 * height]
-    columns = np.r_[0 : (width + 1) // 2, 2 * width - width // 2 : 2 * width]
-    wide[..., rows[:, None], columns] = plane
-    return wide
 
 
 def _pixel_statistics(images: Tensor) -> Tensor:

@@ -213,6 +213,32 @@ def hermitian(mask: NDArray[Any]) -> NDArray[Any]:
     return (mask + np.conj(mirrored)) / 2
 
 
+def padded(plane: NDArray[Any]) -> NDArray[Any]:
+    """Put zeros around masks, to twice their size.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (..., H, W)
+        In Fourier space, zero frequency first.
+
+    Returns
+    -------
+    ndarray, shape (..., 2 H, 2 W)
+        Zero frequency first.
+
+    Examples
+    --------
+    >>> padded(np.array([[1.0, 2.0], [3.0, 4.0]])).astype(int).tolist()
+    [[1, 0, 0, 2], [0, 0, 0, 0], [0, 0, 0, 0], [3, 0, 0, 4]]
+    """
+    *leading, height, width = plane.shape
+    wide = np.zeros((*leading, 2 * height, 2 * width), plane.dtype)
+    rows = np.r_[0 : (height + 1) // 2, 2 * height - height // 2 : 2 * height]
+    columns = np.r_[0 : (width + 1) // 2, 2 * width - width // 2 : 2 * width]
+    wide[..., rows[:, None], columns] = plane
+    return wide
+
+
 def _crop_array(plane: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
     rows, columns = (
         np.r_[0 : (n + 1) // 2, whole - n // 2 : whole]

@@ -17,6 +17,7 @@ from neurovis.foveation.pyramid_masks import (
     fourier_masks,
     half,
     hermitian,
+    padded,
 )
 from neurovis.foveation.steerable_pyramid import crop
 
@@ -67,7 +68,7 @@ class PyramidParts:
         ]
         # A scale, and after it the next coarser one at the same size.
         self._bands = [
-            np.concatenate([fine, _padded(coarse)]) for fine, coarse in pairwise(bands)
+            np.concatenate([fine, padded(coarse)]) for fine, coarse in pairwise(bands)
         ] + bands[-1:]
         whole = planes.lows[-1] ** 2
         # Without the mean, nothing of the images' level is left in any low pass.
@@ -77,7 +78,7 @@ class PyramidParts:
             pairs[::-1], planes.angular[::-1], planes.half_planes[::-1], strict=True
         ):
             gain = (2 * angular**2 * inside).sum(0) * pair**2
-            whole = _padded(whole) + hermitian(gain)
+            whole = padded(whole) + hermitian(gain)
             lows.insert(0, whole)
         self._lows = [half(hermitian(low)) for low in lows]
         self._highpass = half(hermitian(planes.residual))
@@ -141,23 +142,62 @@ class PyramidParts:
             kind = (
                 torch.complex64 if images.dtype == torch.float32 else torch.complex128
             )
-            self._masks[key] = [
-                [torch.from_numpy(m).to(images.device, dtype) for m in masks]
-                for masks, dtype in (
-                    (self._bands, kind),
-                    (self._lows, images.dtype),
-                    ([self._highpass], images.dtype),
-                )
-            ]
+            groups = (
+                (self._bands, kind),
+                (self._lows, images.dtype),
+                ([self._highpass], images.dtype),
+            )
+            # Kept for calls that want gradients, too.
+            with torch.inference_mode(False):
+                self._masks[key] = [
+                    [torch.from_numpy(m).to(images.device, dtype) for m in masks]
+                    for masks, dtype in groups
+                ]
         return self._masks[key]
 
 
-def _padded(plane: NDArray[Any]) -> NDArray[Any]:
-    """Put zeros around masks, zero frequency first, to twice their size."""
-    width = [(0, 0)] * (plane.ndim - 2)
-    width += [(n - n // 2, n // 2) for n in plane.shape[-2:]]
-    wide = np.pad(np.fft.fftshift(plane, (-2, -1)), width)
-    return np.fft.ifftshift(wide, (-2, -1))
+# ----------------------------------------------------------------------- rounding
+
+
+def rounding_energy(images: Tensor) -> Tensor:
+    """Return a bound on the errors that filtering leaves at the finest scale.
+
+    Parameters
+    ----------
+    images : Tensor of float32 or float64, shape (B, C, H, W)
+        Real.
+
+    Returns
+    -------
+    Tensor of float64, shape (B, C, 1)
+        Mean square, in proportion to that of the images; 16 times as large from scale
+        to scale.
+    """
+    eps = 64 * torch.finfo(images.dtype).eps
+    return images.detach().double().square().mean((-2, -1))[..., None] * eps**2
+
+
+def above_rounding(squares: Tensor, noise: Tensor) -> Tensor:
+    """Return squares as they are, but 0 where they are rounding; NaN stays.
+
+    Parameters
+    ----------
+    squares : Tensor
+        Variances or energies.
+    noise : Tensor
+        What rounding may be, of a shape that fits.
+
+    Returns
+    -------
+    Tensor
+        Of the shape and dtype of `squares`.
+
+    Examples
+    --------
+    >>> above_rounding(torch.tensor([1e-20, 1.0]), torch.tensor(1e-12))
+    tensor([0., 1.])
+    """
+    return squares.where(~(squares <= noise), 0.0)
 
 
 # --------------------------------------------------------------------- neighbours

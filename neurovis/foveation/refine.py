@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from neurovis.core.checks import check_between, check_option, check_whole
-from neurovis.core.device import exact_float32
 from neurovis.core.log import progress
 from neurovis.core.rng import torch_generator
+from neurovis.foveation.image_batches import full_precision
 from neurovis.foveation.pooled_errors import Values, statistics_errors
 from neurovis.foveation.pooled_statistics import PooledStatistics
 from neurovis.foveation.windows import fovea_weight
@@ -122,6 +122,10 @@ def refine(
     check_between("tolerance", tolerance, low=0, high=1)
     check_whole("patience", patience, low=1)
     targets = _check_images("images", images, statistics)
+    if start is not None and not isinstance(start, Tensor):
+        raise TypeError(
+            f"`start` must be a tensor like `images`; got {type(start).__name__}."
+        )
     if start is not None and (
         start.shape != images.shape
         or start.dtype != images.dtype
@@ -138,13 +142,19 @@ def refine(
             f"`keys` must have one entry per image, {len(images)}; got {len(names)}."
         )
     results = []
-    with exact_float32(), progress(n_steps * len(images), "refining") as bar:
+    with (
+        # Descent needs gradients, whatever the mode of the caller.
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        full_precision(images.device),
+        progress(n_steps * len(images), "refining") as bar,
+    ):
         for i, key in enumerate(names):
-            target = targets[i : i + 1]
+            target = targets[i : i + 1].clone()
             first = (
                 noise_start(target, statistics, key=key, seed=seed)
                 if start is None
-                else _check_images("start", start[i : i + 1], statistics)
+                else _check_images("start", start[i : i + 1], statistics).clone()
             )
             search = _Search(target, statistics, keep_fovea, range_penalty)
             descend = _adam if optimiser == "adam" else _lbfgs

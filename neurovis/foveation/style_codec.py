@@ -16,14 +16,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from neurovis.core.checks import check_array, check_between, check_option, check_whole
-from neurovis.core.device import exact_float32
 from neurovis.core.rng import torch_generator
 from neurovis.core.tensors import hash_state_dict
-from neurovis.foveation.image_batches import check_images, check_shape
+from neurovis.foveation.image_batches import (
+    check_images,
+    check_shape,
+    full_precision,
+)
 from neurovis.foveation.windows import (
     FOVEA_DEG,
     IMAGE_DEG,
     PoolingWindows,
+    check_fixation,
     pooling_windows,
     texture_weights,
     window_matrix,
@@ -313,7 +317,7 @@ class StyleCodecTexture:
             max(round(height * growth), 1),
             max(round(width * growth), 1),
         )
-        x, y = (width / 2, height / 2) if fixation_px is None else fixation_px
+        x, y = check_fixation(fixation_px, self.shape)
         self.windows: PoolingWindows = pooling_windows(
             self.render_shape,
             scale,
@@ -395,7 +399,7 @@ class StyleCodecTexture:
         self.encoder.to(images.device)
         self.decoder.to(images.device)
         # One by one: memory for one picture at 512 px, and no trace of the batch.
-        with torch.no_grad(), exact_float32():
+        with torch.no_grad(), full_precision(images.device):
             made = [
                 self._one(image[None].clone(), key, seed)
                 for image, key in zip(images, keys, strict=True)
@@ -446,16 +450,17 @@ class StyleCodecTexture:
     def _masks(self, features: Tensor) -> Tensor:
         """Regions of the feature map, kept for the next picture."""
         size = (features.shape[2], features.shape[3])
-        if self._regions is None or self._regions.shape[1:] != size:
+        found = self._regions
+        if found is None or found.shape[1:] != size:
             matrix = window_matrix(self.windows)
             regions = torch.zeros(matrix.shape[0], *size, dtype=torch.bool)
             for region, row in zip(regions, matrix, strict=True):
                 weights = torch.from_numpy(row.toarray()).reshape(self.render_shape)
                 average = F.adaptive_avg_pool2d(weights[None, None], size)
                 region.copy_(average[0, 0] > WINDOW_THRESHOLD)
-            self._regions = regions
-        self._regions = self._regions.to(features.device)
-        return self._regions
+            found = regions
+        self._regions = found = found.to(features.device)
+        return found
 
 
 def _resized(images: Tensor, shape: tuple[int, int]) -> Tensor:

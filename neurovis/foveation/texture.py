@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 from neurovis.core.checks import check_between, check_option, check_whole
-from neurovis.core.device import exact_float32
-from neurovis.foveation.image_batches import check_images, check_shape
+from neurovis.foveation.image_batches import (
+    check_images,
+    check_shape,
+    full_precision,
+)
 from neurovis.foveation.pooling import PoolingOperators
 from neurovis.foveation.steerable_pyramid import Coefficients, SteerablePyramid
 from neurovis.foveation.texture_matching import (
@@ -36,6 +39,7 @@ from neurovis.foveation.texture_start import (
 from neurovis.foveation.windows import (
     FOVEA_DEG,
     PoolingWindows,
+    check_fixation,
     fovea_weight,
     pixel_polar,
     pooling_windows,
@@ -292,18 +296,19 @@ class FoveatedTexture:
         names = _checked_keys(keys, len(images))
         if self._parts is None:
             return images.clone()
-        self._parts = self._parts.to(images.device)
+        # A local name: another thread may come with another device.
+        parts = self._parts = self._parts.to(images.device)
         size = self.batch_size or (1 if images.device.type == "cpu" else BATCH_SIZE)
         seen = torch.empty_like(images)
         grey = (images == images[:, :1]).flatten(1).all(dim=1)
-        with exact_float32():
+        with full_precision(images.device):
             for is_grey in (True, False):
                 alike = torch.nonzero(grey == is_grey)[:, 0]
                 for first in range(0, len(alike), size):
                     block = alike[first : first + size]
                     chosen = [names[i] for i in block.tolist()]
                     seen[block] = self._transform(
-                        self._parts, images[block], chosen, seed, is_grey
+                        parts, images[block], chosen, seed, is_grey
                     )
         return seen
 
@@ -350,8 +355,8 @@ class FoveatedTexture:
 
     def _grid(self, parts: _Parts, key: str | int, seed: int) -> Tensor:
         # Kept, as all pictures without keys of their own share one.
-        label = (seed, key, parts.device)
-        if self._last_grid is None or self._last_grid[0] != label:
+        label, last = (seed, key, parts.device), self._last_grid
+        if last is None or last[0] != label:
             field = displacement_field(
                 parts.pyramid.shape,
                 px_per_deg=self.windows.px_per_deg,
@@ -359,8 +364,8 @@ class FoveatedTexture:
                 key=key,
             )
             grid = sampling_grid(field.to(parts.device), parts.amplitude_px)
-            self._last_grid = label, grid
-        return self._last_grid[1]
+            last = self._last_grid = label, grid
+        return last[1]
 
 
 def _matched(parts: _Parts, found: Coefficients, target: LocalStatistics) -> Tensor:
@@ -404,17 +409,13 @@ def _checked_fixation(
     fixation: Sequence[float] | None, shape: tuple[int, int]
 ) -> tuple[float, float]:
     height, width = shape
-    if fixation is None:
-        return width / 2, height / 2
-    inside = len(fixation) == 2 and (
-        0 <= fixation[0] <= width and 0 <= fixation[1] <= height
-    )
-    if not inside:
+    x, y = check_fixation(fixation, shape)
+    if not (0 <= x <= width and 0 <= y <= height):
         raise ValueError(
             f"`fixation_px` must be (x, y) within the picture of {width} x {height} "
             f"px; got {fixation!r}."
         )
-    return float(fixation[0]), float(fixation[1])
+    return x, y
 
 
 def _checked_keys(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from analysis.image_similarity import LUMA
 from neurovis.core.checks import check_between
 from neurovis.foveation.image_batches import check_images
 from neurovis.foveation.pooling import PoolingOperators
@@ -17,7 +18,6 @@ from neurovis.foveation.windows import PoolingWindows, pixel_polar, ring_weights
 
 Array = NDArray[np.float64]
 
-LUMINANCE = (0.299, 0.587, 0.114)
 # Radius beyond which high frequencies are compared, as a share of the longer side.
 FAR_SHARE = 90 / 256
 FINE_SIGMA_PX = 2.0
@@ -126,7 +126,7 @@ def texture_quality(
 
 
 def _luminance(images: Tensor) -> Tensor:
-    weights = torch.tensor(LUMINANCE, dtype=torch.float64)
+    weights = torch.tensor(LUMA, dtype=torch.float64)
     return (images.cpu().double() * weights[:, None, None]).sum(dim=1, keepdim=True)
 
 
@@ -235,4 +235,8 @@ def _fine(windows: PoolingWindows, before: Array, after: Array) -> dict[str, flo
 def _by_ring(windows: PoolingWindows, change: NDArray[np.float32]) -> list[float]:
     rings = ring_weights(windows)
     weights = np.concatenate([1 - rings.sum(axis=0, keepdims=True), rings])
-    return [float((weight * change).sum() / weight.sum()) for weight in weights]
+    totals = weights.sum(axis=(1, 2))
+    return [
+        float((weight * change).sum() / total) if total else float("nan")
+        for weight, total in zip(weights, totals, strict=True)
+    ]

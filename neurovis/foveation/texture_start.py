@@ -16,6 +16,8 @@ from neurovis.core.rng import torch_generator
 # Cells of the field in degrees (6, 12, 24 and 48 px of a 256-pixel picture that is 26
 # degrees wide); each adds the same variance.
 CELLS_DEG = (0.609375, 1.21875, 2.4375, 4.875)
+# Finer cells would look the same, and fill the memory where degrees are tiny.
+SMALLEST_CELL_PX = 0.25
 
 
 def _kernel(length: int, cell_px: float) -> NDArray[np.float64]:
@@ -59,7 +61,8 @@ def displacement_field(
     generator = torch_generator(seed, "texture jitter", key)
     field = np.zeros((2, *shape))
     for cell_deg in CELLS_DEG:
-        rows, columns = (_kernel(side, cell_deg * px_per_deg) for side in shape)
+        cell_px = max(cell_deg * px_per_deg, SMALLEST_CELL_PX)
+        rows, columns = (_kernel(side, cell_px) for side in shape)
         size = (2, rows.shape[1], columns.shape[1])
         nodes = torch.randn(size, generator=generator).double().numpy()
         field += rows @ nodes @ columns.T

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurovis.core.checks import check_option, check_whole
-from neurovis.core.device import exact_float32
 from neurovis.core.rng import torch_generator
+from neurovis.foveation.image_batches import full_precision
 from neurovis.foveation.portilla_simoncelli import PortillaSimoncelli
 from neurovis.foveation.pyramid_masks import Masks, Size
 from neurovis.foveation.texture_statistics import TextureStatistics
@@ -159,7 +159,7 @@ def synthesise_texture(
         device=pixels.device,
     )
     textures, curves = [], []
-    with exact_float32():
+    with full_precision(pixels.device):
         for item in range(len(pixels)):
             part = {k: v[item : item + 1].detach() for k, v in target.arrays().items()}
             wanted = TextureStatistics(**part)

@@ -11,7 +11,12 @@ from neurovis.core.files import sha256_file
 from neurovis.foveation.acuity_blur import AcuityBlur
 from neurovis.foveation.blur import FoveatedBlur, Reference, UniformBlur
 from neurovis.foveation.texture import SMALLEST_SIDE, FoveatedTexture
-from neurovis.foveation.windows import FOVEA_DEG, IMAGE_DEG, LARGEST_SCALE
+from neurovis.foveation.windows import (
+    FOVEA_DEG,
+    IMAGE_DEG,
+    LARGEST_SCALE,
+    check_fixation,
+)
 
 CODECS = ("style-codec", "style-codec-reference")
 """Transforms that need files of weights: `neurovis.adapters.foveated_texture` makes
@@ -119,11 +124,7 @@ class FoveationSettings:
         check_option("quality", self.quality, ("fast", "fine"))
         if self.px_per_deg is not None:
             check_between("px_per_deg", self.px_per_deg, low=1e-6)
-        if self.fixation_px is not None:
-            if len(self.fixation_px) != 2:
-                raise ValueError(f"`fixation_px` must be x, y; got {self.fixation_px}.")
-            for value in self.fixation_px:
-                check_between("fixation_px", value)
+        check_fixation(self.fixation_px, (1, 1))  # within which picture, is open
         check_between("fovea_deg", self.fovea_deg, low=1e-3)
         check_between("scale", self.scale, low=0, high=LARGEST_SCALE)
         if isinstance(self.strength, str):

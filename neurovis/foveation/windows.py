@@ -32,12 +32,14 @@ __all__ = [
     "IMAGE_DEG",
     "LARGEST_SCALE",
     "PoolingWindows",
+    "check_fixation",
     "fovea_templates",
     "fovea_weight",
     "freeman_windows",
     "inner_weight",
     "pixel_polar",
     "pooling_windows",
+    "published_fovea_deg",
     "ring_spacing",
     "ring_values",
     "ring_weights",
@@ -52,6 +54,11 @@ FOVEA_DEG = 1.82165
 """Radius of the fovea: rings 1 to 4 and the disc inside them, of windows of scale 0.4
 with a first radius of 6 px in 512 px of 26 degrees (1.822 rounded)."""
 LARGEST_SCALE = 2.0
+
+# First radius of the published windows, and the width of the narrowest ring that their
+# authors kept apart from the fovea.
+_PUBLISHED_FIRST_DEG = 6 * IMAGE_DEG / 512
+_NARROWEST_RING_DEG = 0.7
 
 
 def pooling_windows(
@@ -112,7 +119,7 @@ def pooling_windows(
     check_between("aspect", aspect, low=0.1, high=100)
     check_between("transition", transition, low=1e-3, high=1)
     density = _check_density(px_per_deg, (height, width))
-    fixation = _check_fixation(fixation_px, (height, width))
+    fixation = check_fixation(fixation_px, (height, width))
     fovea_px = fovea_deg * density
     if scale == 0:
         return PoolingWindows(
@@ -197,7 +204,7 @@ def freeman_windows(
     check_between("scale", scale, low=1e-3, high=LARGEST_SCALE)
     check_between("aspect", aspect, low=0.1, high=100)
     density = _check_density(px_per_deg, (height, width))
-    fixation = _check_fixation(fixation_px, (height, width))
+    fixation = check_fixation(fixation_px, (height, width))
     spacing = ring_spacing(scale)
     first = max(float(_round(0.025 * np.sqrt(height * width) / 2)), 1.0)
     farthest = _farthest_px((height, width), fixation)
@@ -238,6 +245,92 @@ def ring_spacing(scale: float) -> float:
     return float(2 * np.arcsinh(scale / 2))
 
 
+def published_fovea_deg(scale: float) -> float:
+    """Return the radius of the fovea that published windows of a scale had.
+
+    In whole rings of a first radius of 6 px in 512 px of 26 degrees: the fovea takes in
+    all that are narrower than 0.7 degrees.
+
+    Parameters
+    ----------
+    scale : float
+        Ring width over eccentricity, in (0, 2].
+
+    Returns
+    -------
+    float
+        Degrees, for `pooling_windows`; `FOVEA_DEG` at scale 0.4.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `scale` is out of bounds.
+
+    Notes
+    -----
+    Inferred from the published numbers of windows at 512 px (Deza, Jonnalagadda and
+    Eckstein 2019, arXiv:1705.10041): any limit from 0.673 to 0.718 degrees explains
+    all. They are met at scales 0.4, 0.5 and 0.7 (187, 126, 91). At 0.25, 0.3 and 0.6
+    (377, 301, 103) there are 8, 8 and 3 more here, in the corners: windows with fewer
+    than about 140 pixels of a weight above 0.1 were left out.
+
+    Examples
+    --------
+    >>> for scale in (0.4, 0.5, 0.7):
+    ...     fovea = published_fovea_deg(scale)
+    ...     windows = pooling_windows((512, 512), scale, fovea_deg=fovea)
+    ...     print(round(fovea, 3), windows.n_windows)
+    1.822 187
+    1.723 126
+    0.853 91
+    """
+    check_between("scale", scale, low=1e-3, high=LARGEST_SCALE)
+    spacing = ring_spacing(scale)
+    # Ring k is `scale` times its radius wide.
+    k = np.ceil(np.log(_NARROWEST_RING_DEG / (scale * _PUBLISHED_FIRST_DEG)) / spacing)
+    return float(_PUBLISHED_FIRST_DEG * np.exp((max(k, 1) - 0.5) * spacing))
+
+
+def check_fixation(
+    fixation_px: Sequence[float] | None, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Return a point of fixation as two numbers.
+
+    Parameters
+    ----------
+    fixation_px : (float, float), optional
+        x and y in px from the outer corner of the top-left pixel; default the centre.
+    shape : (int, int)
+        Height and width of the picture, px.
+
+    Returns
+    -------
+    (float, float)
+        x and y, which may lie outside of the picture.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not two finite numbers.
+
+    Examples
+    --------
+    >>> check_fixation(None, (4, 6))
+    (3.0, 2.0)
+    """
+    if fixation_px is None:
+        return shape[1] / 2, shape[0] / 2
+    try:
+        point = np.asarray(fixation_px, np.float64)
+    except (TypeError, ValueError):
+        point = np.empty(0)
+    if point.shape != (2,) or not np.isfinite(point).all():
+        raise ValueError(
+            f"`fixation_px` must be (x, y), two finite numbers; got {fixation_px!r}."
+        )
+    return float(point[0]), float(point[1])
+
+
 # ------------------------------------------------------------------------ private
 
 
@@ -268,14 +361,3 @@ def _check_density(value: float | None, shape: tuple[int, int]) -> float:
     if value is None:
         return max(shape) / IMAGE_DEG
     return float(check_between("px_per_deg", value, low=1e-6))
-
-
-def _check_fixation(
-    value: Sequence[float] | None, shape: tuple[int, int]
-) -> tuple[float, float]:
-    if value is None:
-        return shape[1] / 2, shape[0] / 2
-    if isinstance(value, int | float) or len(value) != 2:
-        raise ValueError(f"`fixation_px` must be (x, y); got {value!r}.")
-    x, y = (float(check_between("fixation_px", part)) for part in value)
-    return x, y

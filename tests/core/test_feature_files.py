@@ -315,14 +315,16 @@ def test_a_limit_of_file_size_is_one_clear_error(tmp_path):
 
 def test_closing_on_a_full_disk_does_not_hide_what_was_wrong(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with (
-            pytest.raises(OSError, match="There is no room left in"),
-            FeatureWriter(tmp_path, PARTS, 400, 30, shard_rows=10) as file,
-        ):
+
+    def write_on_a_full_disk():
+        with FeatureWriter(tmp_path, PARTS, 400, 30, shard_rows=10) as file:
             file.append(np.ones((50, 30), np.float32))
             resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
             file.append(np.ones((50, 30), np.float32))
+
+    try:
+        with pytest.raises(OSError, match="There is no room left in"):
+            write_on_a_full_disk()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import data_loaders.source_table as source_table
 import data_loaders.sources as sources
 from data_loaders.fetch import RemoteFile
 from data_loaders.gaze import GazeData
@@ -241,7 +242,7 @@ def test_a_listed_table_of_files_is_downloaded(mirror, offer, tmp_path, monkeypa
         writer = csv.writer(file)
         writer.writerow(["name", "n_bytes", "sha256"])
         writer.writerows((Path(r.name).name, r.n_bytes, r.sha256) for r in rows)
-    monkeypatch.setattr(sources, "__file__", str(tmp_path / "sources.py"))
+    monkeypatch.setattr(source_table, "__file__", str(tmp_path / "sources.py"))
     offer(
         file_table="list.csv",
         file_table_url=f"{mirror[1]}/pictures",

@@ -14,7 +14,7 @@ from analysis.image_similarity import mse, mutual_information, ssim
 from neurovis.foveation.style_codec import adain, coral, foveated_adain
 
 FAMILY = "foveation"
-PATTERNS = ("adain_coral*.npz", "mi_ssim_pairs*.npz")
+PATTERNS = ("adain*", "mi_ssim*")
 
 
 def find_cases(folder):

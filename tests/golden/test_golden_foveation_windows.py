@@ -4,8 +4,13 @@ Tolerances: rings 1e-4 and angles 2e-4, the first angle 5e-3 (an artefact of the
 reference); counted areas 1 %, or 1 px; texture weights 2e-3; what the package
 pooling-windows gives 1e-5; templates one grey level in a thousandth of the pixels.
 The four corner pixels, zero in the reference, are left out.
+
+The reference reads its windows from tables of steps of 0.001: windows narrower than
+those of scale 0.4 (sectors: 0.25) are off by more, with the squared ratio of scales,
+and pixels right at half height, or at the foot, fall on either side.
 """
 
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -71,6 +76,16 @@ def on_grid(windows, values):
     return grid.reshape(len(windows.rings), -1)
 
 
+def pixel_counts(windows, chosen):
+    """Pixels of every window whose weight is chosen, on the grid."""
+    window = windows.entries.window[chosen(windows.entries.weight)]
+    return on_grid(windows, np.bincount(window, minlength=windows.n_windows))
+
+
+def clipped_alpha(area_px, size):
+    return np.tanh(1.281 * np.sqrt(area_px / 3.14) * IMAGE_DEG / size / 2)
+
+
 def check_freeman(path):
     case = contents(path)
     size, scale = int(case.pop("image_size")), float(case.pop("scale"))
@@ -92,23 +107,33 @@ def check_freeman(path):
     keep = ~at_corner
     radius, angle = (part[row * size + column][keep] for part in pixel_polar(windows))
     rings, angles = ring_values(windows, radius), angle_values(windows, angle)
-    assert np.abs(rings - case.pop("ring_values")[keep]).max() < 1e-4
-    difference = np.abs(angles - case.pop("angle_values")[keep])
-    assert difference[:, 1:].max() < 2e-4
-    assert difference[:, 0].max() < 5e-3
+    narrow = max(1, 0.4 / scale)
+    error = np.abs(rings - case.pop("ring_values")[keep])
+    assert error.max() < 1e-4 * narrow**2
+    error = np.abs(angles - case.pop("angle_values")[keep])
+    assert error[:, 1:].max() < 2e-4 * max(1, 0.25 / scale) ** 2
+    assert error[:, 0].max() < 5e-3 * max(1, 0.25 / scale)
 
     counted = on_grid(windows, window_table(windows)["area_in_image_px"])
     expected = case.pop("area_px_gt_half")
-    assert (np.abs(counted - expected) <= np.maximum(1, 0.01 * expected)).all()
-    entries = windows.entries
-    any_weight = np.bincount(entries.window, minlength=windows.n_windows)
-    expected = case.pop("area_px_gt_zero")
-    difference = np.abs(on_grid(windows, any_weight) - expected)
-    assert (difference <= np.maximum(1, 0.03 * expected)).all()
+    at_half = pixel_counts(windows, lambda w: np.abs(w - 0.5) < 3e-4 * narrow**2)
+    allowed = at_half + np.maximum(1, 0.01 * expected)
+    assert (np.abs(counted - expected) <= allowed).all()
     alpha = on_grid(windows, texture_weights(windows, area="clipped"))
-    np.testing.assert_allclose(alpha, case.pop("alpha_clipped"), atol=2e-3)
+    # Few pixels: one more or less, allowed above, is more than the tolerance.
+    explained = np.abs(clipped_alpha(counted, size) - clipped_alpha(expected, size))
+    error = np.abs(alpha - case.pop("alpha_clipped"))
+    assert (error <= 2e-3 + explained).all()
+    expected = case.pop("area_px_gt_zero")
+    any_weight = pixel_counts(windows, lambda w: w > 0)
+    assert (any_weight <= expected + 1).all()
+    # One step of the tables, on both sides.
+    wide = replace(windows, transition=0.5 + 0.0125 * narrow)
+    most = np.maximum(pixel_counts(wide, lambda w: w > 0), 1.03 * any_weight)
+    assert (expected <= most + 1).all()
     means = [inner_weight(windows, k).mean() for k in windows.rings]
-    np.testing.assert_allclose(means, case.pop("fovea_template_mean"), atol=2e-4)
+    tolerance = 1e-4 + 4 / size**2  # the corners
+    np.testing.assert_allclose(means, case.pop("fovea_template_mean"), atol=tolerance)
     assert not case, f"not compared: {sorted(case)}"
 
 

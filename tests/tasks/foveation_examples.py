@@ -46,7 +46,7 @@ def sets_of(experiment, systems, labels):
     if experiment == "spatial-frequency":
         return frequency_sets(None, SIZE, np.full(3, 0.5))
     if experiment == "occlusion":
-        return occlusion_sets(None, SIZE)
+        return occlusion_sets(None, SIZE)[::4]
     pairs = conflict_pairs(labels, experiment, pairing="balanced", seed=0)
     if experiment == "square-conflict":
         return square_sets(None, SIZE, pairs)
@@ -154,7 +154,7 @@ def write_run(
         ),
         "accuracy": accuracy,
         "bias": bias,
-        "directions": directions(final, **options),
+        "directions": directions(final, SIZE, **options),
     }  # fmt: skip
     if "generalisation" in answers:
         tables["confusion"] = confusions(answers["generalisation"], classes)
