@@ -104,8 +104,12 @@ def make_predictions(
         True classes, 0-based.
     stimulus_ids : sequence of str, shape (n_pictures,)
         Identities of the pictures.
-    system, run, condition, level
+    system, condition : str
         Values of these columns.
+    run : int
+        Likewise.
+    level : float
+        Likewise; NaN where there is none.
 
     Returns
     -------
@@ -361,8 +365,14 @@ def accuracy_differences(
         Guesses that count.
     by : sequence of str, default ("condition", "level")
         Columns that tell cells apart; a cell that only one system has is an error.
-    over, n_bootstrap, coverage, seed
-        As in `accuracy_table`; `n_bootstrap` is at least 1.
+    over : {"both", "images", "runs"}, default "both"
+        As in `accuracy_table`.
+    n_bootstrap : int, default 1000
+        Resamples of each cell, at least 1.
+    coverage : float, default 0.95
+        Coverage of the intervals, 0..1.
+    seed : int, default 0
+        Seed; every cell has its own stream.
 
     Returns
     -------

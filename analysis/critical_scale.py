@@ -167,8 +167,14 @@ def fit_critical_scales(
         Columns that tell observers apart; () pools all trials.
     lapse : float or None, default None
         Share of guesses; None fits one per observer, shared by the comparisons.
-    decision, n_bootstrap, level, seed
-        As in `fit_critical_scale`; every observer has an own stream.
+    decision : {"published", "signal_detection"}, default "published"
+        As in `analysis.abx_discrimination.proportion_correct`.
+    n_bootstrap : int, default 1000
+        Resamples of the trials of each scale; 0 gives no intervals.
+    level : float, default 0.95
+        Coverage of the percentile intervals, 0..1.
+    seed : int, default 0
+        Seed of the draws; every observer has a stream of its own.
 
     Returns
     -------

@@ -301,8 +301,16 @@ def central_bias_difference(
         As for `central_bias`.
     first, second : str
         Names in the column `system`.
-    ties, over, n_bootstrap, coverage, seed
+    ties : {"cross", "published"}, default "cross"
+        As in `cross_over`.
+    over : {"both", "images", "runs"}, default "both"
         As in `central_bias`.
+    n_bootstrap : int, default 1000
+        Resamples, the same ones for both systems.
+    coverage : float, default 0.95
+        Coverage of the interval, 0..1.
+    seed : int, default 0
+        Seed of the draws.
 
     Returns
     -------

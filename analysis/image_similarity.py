@@ -93,7 +93,10 @@ def mse(a: ArrayLike, b: ArrayLike) -> FloatArray | float:
     2.0
     """
     x, y = _pair(a, b)
-    return _plain(np.square(x - y).mean((-2, -1)))
+    with np.errstate(invalid="ignore"):
+        values = np.square(x - y).mean((-2, -1))
+    known = np.isfinite(x).all((-2, -1)) & np.isfinite(y).all((-2, -1))
+    return _plain(np.where(known, values, np.nan))
 
 
 def ssim(

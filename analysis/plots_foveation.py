@@ -186,10 +186,12 @@ def plot_system_curves(
         not changed.
     x : str
         Column of the abscissa, above 0 if `logarithmic`.
-    x_label, label : str
-        Texts at the axes.
+    x_label : str
+        Text at the abscissa.
     measure : str, default "accuracy"
         Column of the ordinate.
+    label : str, default "Correct (share)"
+        Text at the ordinate.
     logarithmic : bool, default False
         Kind of the abscissa.
     unchanged : {"left", "right"}

@@ -244,8 +244,16 @@ def export_abx_jspsych(
 
     Parameters
     ----------
-    trials, stimuli, folder, keys, timing
-        As for `export_abx_psychopy`.
+    trials : DataFrame
+        From `make_abx_trials`.
+    stimuli : StimulusSet
+        The pictures; those that no trial shows are left out.
+    folder : str or Path
+        Folder to make.
+    keys : tuple of str, default ("1", "2")
+        Keys for "it was the first" and "it was the second".
+    timing : AbxTiming, optional
+        Durations; those of the paper by default.
 
     Returns
     -------

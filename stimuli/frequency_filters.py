@@ -275,8 +275,10 @@ def filter_level(
         What passes.
     level : int
         1 (not filtered) to 8 (least is left).
-    mean_rgb, grey
-        As in `filter_frequencies`.
+    mean_rgb : sequence of float, shape (3,), optional
+        Mean of red, green and blue that high-pass pictures get, 0..1.
+    grey : bool, default False
+        Return the luminance, in all three channels.
 
     Returns
     -------

@@ -166,8 +166,20 @@ def foveate_pictures(
     labels : DataFrame
         One row per picture with `stimulus_id` (a relative path names the result) and
         `category`.
-    out, settings, fixations, size_px, seed, device, batch_size
-        As `foveate_folder`.
+    out : str or Path
+        Where to write; made when missing.
+    settings : FoveationSettings, optional
+        Transform and viewing geometry.
+    fixations : str, Path or DataFrame, optional
+        A fixation per picture, as for `foveate_folder`.
+    size_px : int, optional
+        Side of square results; by default pictures keep their size.
+    seed : int, default 0
+        Seed of the random numbers; every picture has its own ones.
+    device : str, default "auto"
+        Where to compute.
+    batch_size : int, default 4
+        Pictures of one size at once; it does not change the result.
 
     Returns
     -------

@@ -308,7 +308,7 @@ class PooledStatistics:
         safe = variance.where(defined, 1.0)
         return [
             m1,
-            above_rounding(variance, noise),
+            above_rounding(variance, noise.maximum(_cancelled(m2))),
             (third / safe**1.5).where(defined, torch.nan),
             (fourth / safe**2).where(defined, torch.nan),
         ]
@@ -457,11 +457,9 @@ class PooledStatistics:
         taken from, and of the images (`noise`, (B, C, 1)).
         """
         values = variance.detach()
-        resolution = torch.finfo(dtype).resolution
-        floor = resolution * values.amax(2, keepdim=True)
-        cancelled = 16 * torch.finfo(values.dtype).eps * square.detach()
+        floor = torch.finfo(dtype).resolution * values.amax(2, keepdim=True)
         small = noise.reshape(*noise.shape, *[1] * (values.ndim - 3))
-        above = (values > floor) & (values > cancelled) & (values > small)
+        above = values > floor.maximum(_cancelled(square)).maximum(small)
         enough = self._enough[level].to(values.device)
         return above & enough.reshape(-1, *[1] * (values.ndim - 3))
 
@@ -488,6 +486,11 @@ _LOW = (
 
 def _energy(bands: Tensor) -> Tensor:
     return bands.real.square() + bands.imag.square()
+
+
+def _cancelled(square: Tensor) -> Tensor:
+    """Bound what rounding leaves of a mean square less a squared mean."""
+    return 16 * torch.finfo(square.dtype).eps * square.detach()
 
 
 def _root(variance: Tensor) -> Tensor:

@@ -235,8 +235,8 @@ def _fine(windows: PoolingWindows, before: Array, after: Array) -> dict[str, flo
 def _by_ring(windows: PoolingWindows, change: NDArray[np.float32]) -> list[float]:
     rings = ring_weights(windows)
     weights = np.concatenate([1 - rings.sum(axis=0, keepdims=True), rings])
-    totals = weights.sum(axis=(1, 2))
+    pairs = [(weight, weight.sum()) for weight in weights]
     return [
         float((weight * change).sum() / total) if total else float("nan")
-        for weight, total in zip(weights, totals, strict=True)
+        for weight, total in pairs
     ]

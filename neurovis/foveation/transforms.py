@@ -30,18 +30,17 @@ TRANSFORMS = (
 
 
 class ImageTransform(Protocol):
-    """What a picture goes through before it is seen.
+    """What a picture goes through before it is seen."""
 
-    Attributes
-    ----------
-    name : str
-        One of `TRANSFORMS`, or a name of the user's own.
-    shape : tuple of int
-        Height and width of the pictures that it was made for.
-    """
+    @property
+    def name(self) -> str:
+        """One of `TRANSFORMS`, or a name of the user's own."""
+        ...
 
-    name: str
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the pictures that it was made for."""
+        ...
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -53,6 +53,7 @@ IMAGE_DEG = 26.0
 FOVEA_DEG = 1.82165
 """Radius of the fovea: rings 1 to 4 and the disc inside them, of windows of scale 0.4
 with a first radius of 6 px in 512 px of 26 degrees (1.822 rounded)."""
+SMALLEST_SCALE = 0.01
 LARGEST_SCALE = 2.0
 
 # First radius of the published windows, and the width of the narrowest ring that their
@@ -83,7 +84,8 @@ def pooling_windows(
     shape : (int, int)
         Height and width, px.
     scale : float
-        Ring width over eccentricity, in [0, 2]; 0 makes everything fovea.
+        Ring width over eccentricity, in [0.01, 2], or 0, which makes everything
+        fovea.
     px_per_deg : float, optional
         Pixels per degree; default longer side / 26.
     fixation_px : (float, float), optional
@@ -115,6 +117,11 @@ def pooling_windows(
     """
     height, width = _check_shape(shape)
     check_between("scale", scale, low=0, high=LARGEST_SCALE)
+    if 0 < scale < SMALLEST_SCALE:
+        raise ValueError(
+            f"`scale` must be 0 or at least {SMALLEST_SCALE}, of which there are "
+            f"thousands of windows; got {scale:g}."
+        )
     check_between("fovea_deg", fovea_deg, low=1e-3)
     check_between("aspect", aspect, low=0.1, high=100)
     check_between("transition", transition, low=1e-3, high=1)

@@ -89,6 +89,7 @@ def test_not_a_number_gives_not_a_number():
     broken[0, 0] = np.nan
     whole = FIRST / 255
     assert np.isnan(mse(whole, broken))
+    assert np.isnan(mse(whole, np.where(np.isnan(broken), np.inf, broken)))
     assert np.isnan(ssim(whole, broken))
     assert np.isnan(mutual_information(whole, broken))
 

@@ -258,3 +258,30 @@ def test_bad_arguments_are_refused():
         acuity_cutoff_cpd([-1, 2])
     with pytest.raises(TypeError, match="float32"):
         check_images([1], SHAPE)
+
+
+@pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
+def test_mixed_precision_of_the_caller_changes_nothing(make):
+    images, blur = pictures(1), make(SHAPE)
+    plain = blur(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (blur(images) == plain).all()
+
+
+@pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
+def test_blurs_are_linear_so_their_gradient_is_their_transpose(make):
+    blur = make((24, 32))
+    images = (0.4 + 0.2 * pictures(1, (24, 32))).requires_grad_()
+    weight = pictures(1, (24, 32), seed=1)
+    (blur(images) * weight).sum().backward()
+    # <w, B x> = <B' w, x> for linear B without clipping.
+    left = float((blur(images.detach()) * weight).double().sum())
+    assert float((images.grad * images.detach()).double().sum()) == pytest.approx(
+        left, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("px_per_deg", [1e-6, 0.1, 2.0])
+def test_acuity_blur_leaves_coarse_pictures_alone(px_per_deg):
+    images = pictures(1)
+    assert (AcuityBlur(SHAPE, px_per_deg=px_per_deg)(images) == images).all()

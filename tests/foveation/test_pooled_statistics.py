@@ -335,3 +335,49 @@ def test_identity_is_json_and_tells_models_apart():
     windows = pooling_windows((32, 32), 0.5)
     a, b = (PooledStatistics(windows, n_scales=n, neighbourhood=3) for n in (1, 2))
     assert canonical_json(a.identity) != canonical_json(b.identity)
+
+
+@pytest.mark.parametrize("model", ["texture", "energy"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_flat_image_has_no_amplitude_at_all(model, dtype):
+    statistics = PooledStatistics(
+        pooling_windows((64, 64), 0.6), model=model, n_scales=3
+    )
+    found = statistics(torch.full((1, 1, 64, 64), 0.4, dtype=dtype))
+    names = [
+        name
+        for name in found
+        if name == "energy" or "std" in name or "var" in name or name.startswith("mag")
+    ]
+    assert len(names) == (1 if model == "energy" else 5)
+    for name in names:
+        assert (found[name] == 0).all(), name
+
+
+def test_a_pixel_that_is_not_a_number_leaves_no_number_in_filtered_statistics():
+    statistics = PooledStatistics(pooling_windows((32, 32), 0.8), n_scales=2)
+    images = noise(1, 1, 32, 32)
+    images[..., 3, 4] = torch.nan
+    found = statistics(images)
+    for name in ("magnitude_std", "std_reconstructed", "var_highpass_residual"):
+        assert found[name].isnan().all(), name
+
+
+@pytest.mark.parametrize("model", ["texture", "energy", "luminance"])
+def test_a_first_call_in_inference_mode_leaves_gradients_possible(model):
+    statistics = PooledStatistics(
+        pooling_windows((32, 32), 0.8), model=model, n_scales=2
+    )
+    images = noise(1, 1, 32, 32)
+    with torch.inference_mode():
+        statistics(images)
+    images.requires_grad_()
+    torch.nan_to_num(statistics.vector(statistics(images))).sum().backward()
+    assert images.grad.isfinite().all()
+    assert (images.grad != 0).any()
+
+
+def test_no_images_are_refused():
+    statistics = PooledStatistics(pooling_windows((32, 32), 0.8), n_scales=2)
+    with pytest.raises(ValueError, match="`images` is empty"):
+        statistics(torch.zeros(0, 1, 32, 32))

@@ -475,3 +475,23 @@ def test_target_without_variance_is_refused():
     pixels = target.pixel_statistics * torch.nan
     with pytest.raises(ValueError, match="finite mean and variance"):
         synthesise_texture(replace(target, pixel_statistics=pixels), (32, 32))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_pixel_that_is_not_finite_leaves_no_number(value):
+    images = textures(1, 2, 32, 32)
+    images[0, 1, 3, 4] = value
+    model = PortillaSimoncelli(
+        (32, 32), n_scales=2, neighbourhood=3, dtype=torch.float64
+    )
+    vector = model(images).vector()
+    assert vector[0, 1].isnan().all()
+    torch.testing.assert_close(vector[:, :1], model(images[:, :1]).vector())
+
+
+def test_mixed_precision_of_the_caller_changes_nothing():
+    images = textures(1, 1, 32, 32, dtype=torch.float32)
+    model = PortillaSimoncelli((32, 32), n_scales=2, neighbourhood=3)
+    plain = model(images).vector()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (model(images).vector() == plain).all()

@@ -179,3 +179,25 @@ def test_images_out_of_range_are_refused(picture, texture):
         refine(picture[:0], texture)
     with pytest.raises(ValueError, match=r"`images` must be within"):
         refine(picture * torch.nan, texture)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_mode_of_gradients_of_the_caller_does_not_matter(picture, texture, mode):
+    expected = refine(picture, texture, n_steps=3).images
+    with mode():
+        found = refine(picture.clone(), texture, n_steps=3).images
+    assert (found == expected).all()
+
+
+def test_a_flat_channel_does_not_drown_the_others(picture, texture):
+    both = torch.cat([picture, torch.full_like(picture, 0.4)], 1)
+    found = refine(both, texture, n_steps=5, optimiser="adam", tolerance=0)
+    assert found.errors["start"].max() < 100
+    # Of a relative error to rounding, nothing of the other channel would be left.
+    lone = refine(picture, texture, n_steps=5, optimiser="adam", tolerance=0)
+    assert found.curve["loss"].iloc[0] < 100 * lone.curve["loss"].iloc[0]
+
+
+def test_a_start_must_be_a_tensor(picture, texture):
+    with pytest.raises(TypeError, match="`start` must be a tensor"):
+        refine(picture, texture, start=[picture], n_steps=1)

@@ -385,3 +385,37 @@ def test_cuda_gives_what_the_cpu_gives(picture):
     there = texture(picture.to("cuda"))
     assert there.device.type == "cuda"
     assert (there.cpu() - here).abs().max() < 2e-3
+
+
+def test_another_thread_in_between_does_not_swap_random_numbers(picture):
+    class Raced(FoveatedTexture):
+        @property
+        def _last_grid(self):
+            return self.__dict__.get("kept")
+
+        @_last_grid.setter
+        def _last_grid(self, value):
+            if value is not None:
+                # What another picture would leave at this very moment.
+                value = ("another", value[1].flip(1))
+            self.__dict__["kept"] = value
+
+    alone = FoveatedTexture((128, 128), n_iterations=0)(picture, keys=["a"])
+    raced = Raced((128, 128), n_iterations=0)(picture, keys=["a"])
+    assert (raced == alone).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"start": "noise", "quality": "fine"}])
+def test_mixed_precision_of_the_caller_changes_nothing(picture, options):
+    small = picture[..., :48, :48].contiguous()
+    texture = FoveatedTexture((48, 48), **options)
+    plain = texture(small)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (texture(small) == plain).all()
+
+
+def test_degrees_much_smaller_than_a_pixel_are_no_problem(picture):
+    texture = FoveatedTexture((32, 32), px_per_deg=1e-6)
+    seen = texture(picture[..., :32, :32])
+    assert seen.isfinite().all()
+    assert (seen != picture[..., :32, :32]).any()

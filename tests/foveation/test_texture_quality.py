@@ -118,3 +118,13 @@ def test_bad_arguments_are_refused():
         texture_quality(pictures, pictures, lcv_windows(64, 0.5))
     with pytest.raises(ValueError, match="must have shape"):
         texture_quality(pictures, pictures, pooling_windows((32, 32), 0.5))
+
+
+def test_rings_without_a_pixel_have_no_distortion():
+    windows = pooling_windows((64, 64), 0.6, fixation_px=(-300, 0))
+    pictures = _pictures()
+    table = texture_quality(pictures, pictures, windows)
+    distortion = table.loc[table["measure"] == "distortion", "value"]
+    reached = ring_weights(windows).any(axis=(1, 2))
+    assert not reached.all()
+    assert distortion.iloc[1:].isna().tolist() == (~reached).tolist()

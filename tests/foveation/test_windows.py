@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from neurovis.core.files import canonical_json
 from neurovis.foveation.window_geometry import angle_values, mother_window
 from neurovis.foveation.windows import (
+    FOVEA_DEG,
+    check_fixation,
     fovea_weight,
     freeman_windows,
     inner_weight,
     pixel_polar,
     pooling_windows,
+    published_fovea_deg,
     ring_spacing,
     ring_values,
     ring_weights,
@@ -232,3 +235,37 @@ def test_bad_arguments_are_named(arguments, options, error, message):
 def test_published_windows_need_a_scale():
     with pytest.raises(ValueError, match="`scale`"):
         freeman_windows((64, 64), 0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "published"),
+    [(0.25, 377), (0.3, 301), (0.4, 187), (0.5, 126), (0.6, 103), (0.7, 91)],
+)
+def test_one_rule_gives_the_published_numbers_of_windows(scale, published):
+    windows = pooling_windows((512, 512), scale, fovea_deg=published_fovea_deg(scale))
+    entries = windows.entries
+    plain = np.bincount(
+        entries.window[entries.weight > 0.1], minlength=windows.n_windows
+    )
+    assert np.count_nonzero(plain >= 140) == published
+
+
+def test_the_published_fovea_of_scale_04_is_the_default():
+    assert published_fovea_deg(0.4) == pytest.approx(FOVEA_DEG, abs=1e-6)
+    # Rings of wide windows are never narrower: what is left is the disc inside them.
+    first_deg = 6 * 26 / 512
+    assert published_fovea_deg(2) == pytest.approx(first_deg * (1 + np.sqrt(2)))
+
+
+def test_a_fixation_is_two_finite_numbers():
+    assert check_fixation(None, (4, 6)) == (3.0, 2.0)
+    assert check_fixation(np.array([1, -2]), (4, 6)) == (1.0, -2.0)
+    for wrong in (5, "ab", (1, 2, 3), (1, float("nan")), (1, None), [[1, 2]]):
+        with pytest.raises(ValueError, match="`fixation_px` must be"):
+            check_fixation(wrong, (4, 6))
+
+
+def test_a_scale_of_endless_windows_is_refused():
+    with pytest.raises(ValueError, match="`scale` must be 0 or at least"):
+        pooling_windows((64, 64), 1e-9)
+    assert pooling_windows((64, 64), 0.01).n_windows > 1000

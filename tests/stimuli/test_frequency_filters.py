@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from stimuli.frequency_filters import (
     HIGH_SIGMAS_PX,
@@ -186,3 +187,18 @@ def test_output_is_frozen():
 def test_wrong_arguments_are_told(picture, call, error, words):
     with pytest.raises(error, match=words):
         call(picture)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 0.45, 0.55])
+def test_flat_parts_between_two_grey_levels_round_as_the_published_formula(sigma):
+    # 255 * 0.7 = 178.5, and narrow kernels keep the mean: rounding errors decide.
+    generator = np.random.default_rng(5)
+    image = np.zeros((40, 48, 3), np.uint8)
+    image[5:15, 10:30] = generator.integers(0, 256, (10, 20, 3), np.uint8)
+    x = image.astype(float)
+    detail = x - ndimage.gaussian_filter(
+        x, (sigma, sigma, 0), mode="nearest", radius=(math.ceil(2 * sigma),) * 2 + (0,)
+    )
+    wanted = (detail - detail.mean((0, 1))) + 255 * np.array([0.7, 0.5, 0.3])
+    found = filter_frequencies(image, "high", sigma, mean_rgb=[0.7, 0.5, 0.3])
+    np.testing.assert_array_equal(found, np.floor(np.clip(wanted, 0, 255) + 0.5))

@@ -268,7 +268,7 @@ def test_pictures_without_colour_are_tested_without_grey_families(tmp_path):
     design = replace(
         DESIGN,
         systems=("texture",),
-        experiments=("spatial-frequency", "square-conflict"),
+        experiments=("spatial-frequency", "occlusion", "square-conflict"),
         n_runs=1,
         epochs=(),
     )
@@ -279,6 +279,7 @@ def test_pictures_without_colour_are_tested_without_grey_families(tmp_path):
     assert len(frequency) == 16
     # Small pictures have squares of equal size; their levels are all there.
     assert (sets["experiment"] == "square-conflict").sum() == 17
+    assert sets.query("experiment == 'occlusion'")["value"].max() == 1
     assert not (tmp_path / "directions.parquet").exists()
     bias = read_table(tmp_path / "bias.parquet")
     assert bias["experiment"].tolist() == ["square-conflict"]
