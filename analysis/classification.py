@@ -104,11 +104,13 @@ def make_predictions(
         True classes, 0-based.
     stimulus_ids : sequence of str, shape (n_pictures,)
         Identities of the pictures.
-    system, condition : str
-        Values of these columns.
+    system : str
+        Value of this column.
     run : int
         Likewise.
-    level : float
+    condition : str, default ""
+        Likewise.
+    level : float, default NaN
         Likewise; NaN where there is none.
 
     Returns
