@@ -188,7 +188,8 @@ def _labelled(
     rows: NDArray[np.int64],
     size_px: int,
 ) -> LabelledPixels:
-    pictures = [one.pictures[int(row)] for row in rows]
+    # Read when they are needed: a large set does not fit into memory.
+    pictures = LazyPictures(one.pictures.__getitem__, [int(row) for row in rows])
     return LabelledPixels(Pixels(pictures, size_px), labels[rows])
 
 
