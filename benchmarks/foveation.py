@@ -4,8 +4,9 @@ Both run in this process on the same threads, interleaved; CPU seconds of the pr
 median over the repeats, and the median ratio of neighbours; results must agree. Images
 are smoothed noise, float32.
 
-    OMP_NUM_THREADS=1 python benchmarks/foveation.py [--only pyramid,statistics,texture]
-        [--size 128,256] [--batch 1,8] [--channels 1,3] [--repeats 7]
+    OMP_NUM_THREADS=1 python benchmarks/foveation.py
+        [--only pyramid,statistics,synthesis,texture] [--size 128,256]
+        [--batch 1,8] [--channels 1,3] [--repeats 7]
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import time
 
 import torch
+from plenoptic import Metamer, remove_grad
 from plenoptic.models import PortillaSimoncelli as PlenopticStatistics
 from plenoptic.process import SteerablePyramidFreq
 from scipy import ndimage
@@ -21,6 +23,7 @@ from neurovis.core.rng import generator
 from neurovis.foveation.portilla_simoncelli import PortillaSimoncelli
 from neurovis.foveation.steerable_pyramid import SteerablePyramid
 from neurovis.foveation.texture import FoveatedTexture
+from neurovis.foveation.texture_synthesis import synthesise_texture
 
 
 def make_images(*shape):
@@ -106,6 +109,34 @@ def time_statistics(size, batch, channels, repeats):
     )
 
 
+def time_synthesis(size, batch, channels, repeats):
+    """Time ten steps of Adam towards the statistics of one grey picture."""
+    if batch > 1 or channels > 1:
+        return
+    x = make_images(1, 1, size, size).mul_(0.2).add_(0.5).clamp_(0, 1)
+    options = {"masks": "table"}
+    target = PortillaSimoncelli((size, size), **options)(x)
+    theirs = PlenopticStatistics((size, size))
+    theirs.eval()
+    remove_grad(theirs)
+    seconds = {"ours": [], "theirs": []}
+    for _ in range(repeats):
+        start = time.process_time()
+        synthesise_texture(
+            target, (size, size), n_steps=10, optimiser="adam", **options
+        )
+        seconds["ours"].append(time.process_time() - start)
+        metamer = Metamer(x, theirs)
+        metamer.setup(optimizer=torch.optim.Adam, optimizer_kwargs={"lr": 0.01})
+        start = time.process_time()
+        metamer.synthesize(max_iter=10)
+        seconds["theirs"].append(time.process_time() - start)
+    mine, other = (100 * statistics.median(times) for times in seconds.values())
+    ratio = statistics.median(b / a for a, b in zip(*seconds.values(), strict=True))
+    what = f"synthesis, a step of Adam, {size}²"
+    print(f"| {what} | {mine:.1f} | {other:.1f} | {ratio:.1f} |", flush=True)
+
+
 def time_texture(size, batch, channels, repeats):
     """Time the texture transform; nothing maintained does the same."""
     if channels != 3:
@@ -130,6 +161,7 @@ def time_texture(size, batch, channels, repeats):
 PARTS = {
     "pyramid": time_pyramid,
     "statistics": time_statistics,
+    "synthesis": time_synthesis,
     "texture": time_texture,
 }
 

@@ -170,7 +170,12 @@ def _verdicts(directions: pd.DataFrame) -> str:
     counts = directions["verdict"].value_counts()
     words = ("holds", "reversed", "fails", "undecided")
     some = [f"{word} {counts[word]}" for word in words if counts.get(word)]
-    return f"{len(directions)} comparisons: {', '.join(some)}"
+    unequal = directions[directions["expected"] != 0]
+    n_left = int((unequal["p_fdr"] <= 0.05).sum())
+    return (
+        f"{len(directions)} comparisons: {', '.join(some)}; {n_left} differences are "
+        "left after correction for their number"
+    )
 
 
 def _warnings(run: FoveationRun) -> list[str]:
