@@ -152,7 +152,7 @@ def band_moments(
         Of the magnitudes of all.
     products : Tensor, shape (B, C, 3 n, 3 n)
         Means of products of the real parts of the first n bands, then the real, then
-        the imaginary parts of the others with their phase doubled, z²/|z|; empty
+        the imaginary parts of the others with their phase doubled, ``z²/|z|``; empty
         when M is n.
 
     Notes

@@ -90,7 +90,7 @@ class SteerablePyramid:
 
     A band is the image filtered by G_b(angle) h(rho) in Fourier space, with
 
-    - h(rho) = |cos(pi/2 log2 rho)| within an octave below its cut-off, 1 above, 0
+    - ``h(rho) = |cos(pi/2 log2 rho)|`` within an octave below its cut-off, 1 above, 0
       below; the low pass is sqrt(1 - h²), rho = 1 being half a cycle per pixel;
     - G_b = c cos(angle - pi b / n_orientations)^K, K = n_orientations - 1, times
       (-i)^K, so that the squares of all masks sum to one.

@@ -27,8 +27,8 @@ _RANGE_WEIGHT = 0.1
 def texture_loss(target: TextureStatistics, found: TextureStatistics) -> Tensor:
     """Return how far statistics are from a target.
 
-    The mean over families of the squared relative distance, |found - target|² /
-    |target|². Least and greatest pixel are a family of their own that weighs a
+    The mean over families of the squared relative distance,
+    ``|found - target|² / |target|²``. Least and greatest pixel are a family of their own that weighs a
     tenth, as their gradient comes from single pixels.
 
     Parameters
