@@ -28,8 +28,8 @@ def texture_loss(target: TextureStatistics, found: TextureStatistics) -> Tensor:
     """Return how far statistics are from a target.
 
     The mean over families of the squared relative distance,
-    ``|found - target|² / |target|²``. Least and greatest pixel are a family of their own that weighs a
-    tenth, as their gradient comes from single pixels.
+    ``|found - target|² / |target|²``. Least and greatest pixel are a family of their
+    own that weighs a tenth, as their gradient comes from single pixels.
 
     Parameters
     ----------
