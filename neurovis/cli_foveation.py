@@ -213,6 +213,9 @@ def run_foveation(
     factor: Annotated[
         float | None, typer.Option(help="Of the foveated blur [matched].")
     ] = None,
+    calibration: Annotated[
+        int, typer.Option(help="Training pictures on which blurs are matched.")
+    ] = 32,
     pairing: Annotated[
         Pairing, typer.Option(help="Pairs of the cue conflicts.")
     ] = Pairing.balanced,
@@ -248,6 +251,7 @@ def run_foveation(
         texture=_settings(px_per_deg=px_per_deg, fovea_deg=fovea_deg, scale=scale),
         sigma_px=sigma_px,
         factor=factor,
+        n_calibration=calibration,
         pairing=pairing.value,
         n_bootstrap=bootstrap,
         seed=seed,
