@@ -4,12 +4,11 @@ All changes are made to what the first stage let through, as published: two-stag
 systems differ in their input, and the tests ask what they learnt from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from neurovis.core.checks import check_option
@@ -325,25 +324,6 @@ def batches_of(n: int, size: int) -> Iterator[Rows]:
     """
     for start in range(0, n, size):
         yield np.arange(start, min(start + size, n))
-
-
-def describe_sets(sets: Sequence[TestSet]) -> pd.DataFrame:
-    """List test sets.
-
-    Parameters
-    ----------
-    sets : sequence of TestSet
-        Test sets.
-
-    Returns
-    -------
-    DataFrame
-        `experiment`, `condition`, `level` and `value`.
-    """
-    return pd.DataFrame(
-        [(s.experiment, s.condition, s.level, s.value) for s in sets],
-        columns=["experiment", "condition", "level", "value"],
-    )
 
 
 def _changed(

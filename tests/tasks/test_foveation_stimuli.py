@@ -4,13 +4,13 @@ import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stimuli.frequency_filters import filter_level, grey_of, mean_rgb
 from tasks.foveation_stimuli import (
     batches_of,
     conflict_pairs,
-    describe_sets,
     frequency_sets,
     generalisation_sets,
     occlusion_sets,
@@ -34,7 +34,11 @@ def source(pictures):
 
 
 def test_families_have_eight_levels_with_the_published_cut_offs():
-    table = describe_sets(frequency_sets(source(PICTURES), 256, np.full(3, 0.5)))
+    sets = frequency_sets(source(PICTURES), 256, np.full(3, 0.5))
+    table = pd.DataFrame(
+        [(one.condition, one.level, one.value) for one in sets],
+        columns=["condition", "level", "value"],
+    )
     names = ["low-pass", "high-pass", "low-pass, grey", "high-pass, grey"]
     assert table["condition"].unique().tolist() == names
     sigmas = {
