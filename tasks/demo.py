@@ -126,17 +126,17 @@ def demo_foveation(out: Path) -> list[str]:
     """
     design = FoveationDesign(
         systems=("reference", "texture"),
-        experiments=("generalisation", "occlusion", "window-conflict"),
+        experiments=("generalisation", "window-conflict"),
         architecture="timm:resnet10t",
         architecture_options={"channels": [16, 16, 32, 32], "stem_type": ""},
-        recipe=compact_recipe(6),
-        n_runs=2,
+        recipe=compact_recipe(10),
+        n_runs=3,
         render_px=64,
         size_px=64,
         n_calibration=12,
         n_bootstrap=200,
     )
-    run_foveation("drawings:40", out, design)
+    run_foveation("drawings:60", out, design)
     return finish_foveation(out)
 
 
