@@ -389,9 +389,8 @@ def _finished(home: Path, name: str, finished: Mapping[str, str]) -> Image | Non
         picture = read_image(home / name)
     except (DataCorruptError, ValueError):
         return None
-    if finished.get(name, picture_hash(picture)) != picture_hash(picture):
-        return None
-    return picture
+    known = finished.get(name)
+    return picture if known is None or known == picture_hash(picture) else None
 
 
 def _row(item: _Item, picture: Image) -> dict[str, Any]:

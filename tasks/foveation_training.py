@@ -1,7 +1,7 @@
 """Second stages, trained on what a first stage lets through."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -26,6 +26,7 @@ from neurovis.core.rng import generator
 from neurovis.fitting.checkpoints import snapshot_file
 from neurovis.fitting.settings import Training, TrainSettings
 from neurovis.fitting.train import train
+from tasks.foveation_stimuli import batches_of
 
 PUBLISHED = ("alexnet", "resnet18")
 _IN_MEMORY_BYTES = 2**31
@@ -263,7 +264,7 @@ def _validate(data: LabelledPixels, batch_size: int) -> Any:
     def validate(module: nn.Module) -> Mapping[str, float]:
         place = next(module.parameters()).device
         loss, hits = 0.0, 0
-        for rows in _blocks(len(data.labels), batch_size):
+        for rows in batches_of(len(data.labels), batch_size):
             labels = torch.from_numpy(data.labels[rows]).to(place)
             logits = module(normalise(data.pixels.rows(rows).to(place))).float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
@@ -272,11 +273,6 @@ def _validate(data: LabelledPixels, batch_size: int) -> Any:
         return {"loss": loss / n, "accuracy": hits / n}
 
     return validate
-
-
-def _blocks(n: int, size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, n, size):
-        yield np.arange(start, min(start + size, n))
 
 
 def train_classifier(
