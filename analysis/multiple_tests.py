@@ -105,6 +105,37 @@ def fdr_adjusted(
     return adjusted
 
 
+def holm_adjusted(p_values: ArrayLike) -> FloatArray:
+    """Adjust p values so that one false finding among all is as unlikely as alpha.
+
+    Parameters
+    ----------
+    p_values : array-like of float, shape (n,)
+        p values, NaN where a test is undefined (and not counted).
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Adjusted p values, 0..1.
+
+    References
+    ----------
+    Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian
+    Journal of Statistics 6, 65-70. https://www.jstor.org/stable/4615733
+
+    Examples
+    --------
+    >>> holm_adjusted([0.01, 0.04, float("nan"), 0.03]).round(3).tolist()
+    [0.03, 0.06, nan, 0.06]
+    """
+    p = np.asarray(p_values, np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]
+    factor = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factor), 1)
+    return adjusted
+
+
 def permutation_p(
     observed: ArrayLike, null: ArrayLike, *, alternative: str = "two-sided"
 ) -> FloatArray:

@@ -16,6 +16,7 @@ from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
 from neurovis.cli_run import Device, finish, run_app, say
 from neurovis.cli_stimuli import stimuli_app
+from neurovis.cli_train import train_app
 
 app = typer.Typer(
     help="Models as observers: human vision experiments, encoding models, stimuli.",
@@ -30,6 +31,7 @@ weights_app = typer.Typer(
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(run_app, name="run")
 app.add_typer(fit_app, name="fit")
+app.add_typer(train_app, name="train")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 

@@ -150,12 +150,13 @@ def fit_encoding(
         ),
     ],
     features: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="NETWORK[@WEIGHTS][:LAYER,LAYER...], such as "
-            "timm:resnet50:layer3:gap,layer4:gap; given:NAME; file:PATH. Repeatable."
+            "timm:resnet50:layer3:gap,layer4:gap; given:NAME; file:PATH. Repeatable "
+            "[compact_vgg, the network that comes with the suite]."
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for tables, models, maps, report.")
     ] = Path("results/fit-encoding"),
@@ -221,14 +222,14 @@ def fit_encoding(
 ) -> None:
     """Predict responses of voxels or neurons from features of pictures."""
     from tasks.encoding import fit_encoding as fit
-    from tasks.feature_specs import parse_features
+    from tasks.feature_specs import SHIPPED_FEATURES, parse_features
 
     wishes = {"space": space, "preparation": preparation, "memory_gib": memory_gib}
     fit(
         data,
         [
             parse_features(text, resize=resize.value if resize else None)
-            for text in features
+            for text in features or [SHIPPED_FEATURES]
         ],
         out,
         method=method.value,

@@ -96,10 +96,13 @@ Models = Annotated[
 Config = Annotated[Path | None, typer.Option(help="TOML file with the same options.")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Weights of networks: seeded:N, imagenet-caffe, a file ..."),
+    typer.Option(
+        help="Weights of networks: shipped, seeded:N, imagenet-caffe, a file ... "
+        "[the network that comes with the suite]."
+    ),
 ]
 Backbone = Annotated[
-    str | None, typer.Option(help="vgg16, squeezenet1_0 or darknet_tiny.")
+    str | None, typer.Option(help="compact_vgg, vgg16, squeezenet1_0, darknet_tiny.")
 ]
 Preprocessing = Annotated[
     str | None, typer.Option(help="Pixels of a VGG16 file with torchvision names.")

@@ -43,13 +43,13 @@ from tasks.runs import begin_run, check_same_run
 TASK = "brain-ranking"
 
 DEFAULT_FEATURES = (
-    "squeezenet1_0@seeded:0",
-    "darknet_tiny@seeded:0",
+    "compact_vgg",
+    "compact_vgg@seeded:0",
     "control:gabor",
     "control:pyramid",
     "control:colour",
 )
-"""Models that need no file of weights: untrained networks and baselines."""
+"""Models that need no file: the shipped network, its untrained twin, baselines."""
 
 METHODS = ("ridge", "fractional")
 

@@ -18,12 +18,14 @@ from tasks.search_asymmetry import run_search_asymmetry
 from tasks.search_asymmetry_report import finish_search_run
 from tasks.simulated_search import SimulatedSearch
 
-# Random weights of an eighth of the width: a picture of the machinery, not a claim.
-DEMO_WEIGHTS = "seeded:0/8"
+# What a network is worth shows beside the same network before its training.
+UNTRAINED = ModelSpec(
+    "eccnet", label="eccnet before training", backbone="compact_vgg", weights="seeded:0"
+)
 
 
 def demo_search(out: Path) -> list[str]:
-    """Search asymmetry: untrained eccNET, its ablations and baselines with people.
+    """Search asymmetry: eccNET on the shipped network, ablations, baselines, people.
 
     Parameters
     ----------
@@ -35,10 +37,10 @@ def demo_search(out: Path) -> list[str]:
     list of str
         The main figures, and where the report lies.
     """
-    networks = ("eccnet", "eccnet-18-17", "eccnet-noecc", "ivsn")
-    models = [ModelSpec(name, weights=DEMO_WEIGHTS) for name in networks]
+    networks = [ModelSpec(name) for name in ("eccnet", "eccnet-noecc")]
     baselines = [ModelSpec(name) for name in ("chance", "pixel-match", "saliency")]
-    run_search_asymmetry([*models, *baselines], out, trials=3, seed=0)
+    models = [*networks, UNTRAINED, *baselines]
+    run_search_asymmetry(models, out, trials=2, seed=0)
     return finish_search_run(out)
 
 
@@ -67,7 +69,7 @@ def demo_scanpaths(out: Path) -> list[str]:
 
 
 def demo_encoding(out: Path) -> list[str]:
-    """Compare hand-made and untrained features with a simulated brain.
+    """Compare hand-made, trained and untrained features with a simulated brain.
 
     Parameters
     ----------
@@ -99,7 +101,8 @@ def demo_encoding(out: Path) -> list[str]:
         [
             "control:gabor",
             "control:colour",
-            "darknet_tiny@seeded:0:conv2:grid3,conv6:grid3,conv10:grid3,conv15:grid3",
+            "compact_vgg:stage2:grid3,stage3:grid3,stage4:grid3,stage5:grid3",
+            "compact_vgg@seeded:0:stage2:grid3,stage3:grid3,stage4:grid3,stage5:grid3",
         ],
         out / "fit",
         regions=["prf-visualrois", "floc-faces", "floc-places"],

@@ -29,13 +29,13 @@ from tasks.encoding_maps import write_maps
 from tasks.encoding_parts import LinearFitter, Part
 from tasks.encoding_run import TASK, save_held_out
 from tasks.encoding_tables import baseline_tables, model_tables, save_tables
-from tasks.feature_specs import FeatureSpec
+from tasks.feature_specs import SHIPPED_FEATURES, FeatureSpec
 from tasks.runs import begin_run
 
 
 def fit_encoding(
     data: str | Sequence[BrainData],
-    features: Sequence[FeatureSpec | str],
+    features: Sequence[FeatureSpec | str] | None,
     out: str | Path,
     *,
     method: str = "ridge",
@@ -71,8 +71,9 @@ def fit_encoding(
     ----------
     data : str or sequence of BrainData
         ``NAME:PATH``, see `tasks.brain_sources.load_brain`, or loaded data.
-    features : sequence of FeatureSpec or str
-        See `tasks.feature_specs.parse_features`.
+    features : sequence of FeatureSpec or str, or None
+        See `tasks.feature_specs.parse_features`; None takes all stages of the network
+        that comes with the suite.
     out : str or Path
         Folder. Tables: ``units``, ``regions``, ``layers``, ``scores`` (and for "banded"
         ``spaces``), all ``.parquet``; ``provenance.json``;
@@ -176,7 +177,7 @@ def fit_encoding(
     for brain in brains:
         _check_folds(held[brain.name], settings)
     sources = plan_features(
-        features,
+        [SHIPPED_FEATURES] if features is None else features,
         brains,
         {name: [*h.splits] for name, h in held.items()},
         store=kept or Path(out).absolute() / "store",

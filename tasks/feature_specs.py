@@ -20,13 +20,17 @@ from neurovis.core.pictures import LazyPictures
 from neurovis.core.unit_responses import UnitResponses
 from tasks.brain_sources import BrainData
 
+SHIPPED_FEATURES = "compact_vgg"
+"""The network that comes with weights: what is taken when nothing is asked for."""
+
 _HUB_NETWORK = r"(?:timm|torchvision|open_clip|control):[^:@]+"
 _FORM = re.compile(
     rf"(?P<network>{_HUB_NETWORK}|{'|'.join(SMALL_NETWORKS)})"
-    r"(?:@(?P<weights>seeded:\d+|[^:]+))?(?::(?P<layers>.+))?"
+    r"(?:@(?P<weights>seeded:\d+(?:/\d)?|[^:]+))?(?::(?P<layers>.+))?"
 )
 # Read layer by layer when none are named: from early to late.
 DEFAULT_LAYERS: Mapping[str, tuple[str, ...]] = {
+    "compact_vgg": tuple(f"stage{k}:grid3" for k in range(1, 6)),
     "squeezenet1_0": tuple(
         f"{layer}:grid3" for layer in ("conv1", *(f"fire{k}" for k in range(2, 10)))
     ),

@@ -80,7 +80,8 @@ def model_specs(models: Sequence[ModelSpec | str]) -> list[ModelSpec]:
     Parameters
     ----------
     models : sequence of ModelSpec or str
-        A plain name takes the model's defaults (untrained weights).
+        A plain name takes the model's defaults (for networks the
+        weights that come with the suite).
 
     Returns
     -------

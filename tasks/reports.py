@@ -21,6 +21,8 @@ _REPORTS = {
     "brain-ranking": ("tasks.brain_ranking_report", "finish_ranking"),
     "foveation": ("tasks.foveation_report", "finish_foveation"),
     "metamers": ("tasks.metamers_report", "finish_metamers"),
+    "probes": ("tasks.probes_report", "finish_probes"),
+    "diet": ("tasks.diet_report", "finish_diet"),
 }
 
 

@@ -251,7 +251,8 @@ def run_search_asymmetry(
     Parameters
     ----------
     models : sequence of ModelSpec or str
-        Observers; a plain name takes the model's defaults (untrained weights).
+        Observers; a plain name takes the model's defaults (for networks the
+        weights that come with the suite).
     out : str or Path
         Folder for ``trials.parquet``, ``fixations.parquet``, ``scores.parquet``,
         ``provenance.json`` and the kept parts of the run.

@@ -80,7 +80,8 @@ def run_search_natural(
     Parameters
     ----------
     models : sequence of ModelSpec or str
-        Observers; a plain name takes the model's defaults (untrained weights).
+        Observers; a plain name takes the model's defaults (for networks the
+        weights that come with the suite).
     data : str or Path
         Folder of pictures and people, see `tasks.search_scenes.load_scenes`.
     out : str or Path

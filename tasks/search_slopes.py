@@ -60,7 +60,8 @@ def run_search_slopes(
     Parameters
     ----------
     models : sequence of ModelSpec or str
-        Observers; a plain name takes the model's defaults (untrained weights).
+        Observers; a plain name takes the model's defaults (for networks the
+        weights that come with the suite).
     data : str or Path
         Folder with the trials of people, see
         `data_loaders.wolfe_search.load_wolfe_search`.

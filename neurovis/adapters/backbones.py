@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurovis.adapters.compact_vgg import compact_vgg, load_compact
 from neurovis.adapters.control_features import load_control
 from neurovis.adapters.feature_inputs import (
     RESIZE_RULES,
@@ -41,7 +42,11 @@ __all__ = ["Backbone", "list_layers", "load_backbone"]
 
 SOURCES = ("timm", "torchvision", "open_clip", "control")
 # Pixel format and side of the input.
-SMALL_NETWORKS = {"squeezenet1_0": ("squeezenet", 227), "darknet_tiny": ("unit", 224)}
+SMALL_NETWORKS = {
+    "compact_vgg": ("imagenet", 128),
+    "squeezenet1_0": ("squeezenet", 227),
+    "darknet_tiny": ("unit", 224),
+}
 # What timm and open_clip call the ways to come to a size.
 _RULES: dict[str, ResizeRule] = {
     "center": "crop",
@@ -53,7 +58,7 @@ _RULES: dict[str, ResizeRule] = {
 
 
 def load_backbone(
-    name: str,
+    name: str = "compact_vgg",
     weights: str | Path | None = None,
     *,
     size_px: int | tuple[int, int] | None = None,
@@ -63,13 +68,13 @@ def load_backbone(
 
     Parameters
     ----------
-    name : str
+    name : str, default "compact_vgg"
         ``"timm:NAME"`` (with or without the tag of its weights),
         ``"torchvision:NAME"`` or ``"torchvision:NAME.WEIGHTS"`` (such as
         "torchvision:resnet50.IMAGENET1K_V1"), ``"open_clip:NAME"`` or
-        ``"open_clip:NAME.TAG"`` (the vision tower), ``"squeezenet1_0"``,
-        ``"darknet_tiny"``; or ``"control:gabor"``, ``"control:pyramid"`` and
-        ``"control:colour"``, which have no weights (see
+        ``"open_clip:NAME.TAG"`` (the vision tower), ``"compact_vgg"`` (which comes with
+        weights), ``"squeezenet1_0"``, ``"darknet_tiny"``; or ``"control:gabor"``,
+        ``"control:pyramid"`` and ``"control:colour"``, which have no weights (see
         `neurovis.adapters.control_features`).
     weights : str or Path, optional
         The path of a ``.safetensors`` (or weights-only ``.pt``, ``.pth``) file;
@@ -113,8 +118,9 @@ def load_backbone(
     if not colon and name not in SMALL_NETWORKS:
         hint = suggest(name, SMALL_NETWORKS)
         raise ValueError(
-            f"`name` must be 'timm:...', 'torchvision:...', 'open_clip:...', "
-            f"'control:...', 'squeezenet1_0' or 'darknet_tiny'; got {name!r}.{hint}"
+            "`name` must be 'timm:...', 'torchvision:...', 'open_clip:...', "
+            "'control:...', 'compact_vgg', 'squeezenet1_0' or 'darknet_tiny'; got "
+            f"{name!r}.{hint}"
         )
     if resize is not None:
         check_option("resize", resize, RESIZE_RULES)
@@ -184,7 +190,24 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
 # --------------------------------------------------------------------- sources
 
 
+def _load_compact(weights: str | Path | None) -> Backbone:
+    weights = "shipped" if weights is None else weights
+    found = load_compact(weights)
+    pixels, side = SMALL_NETWORKS["compact_vgg"]
+    rule = Preprocessing((side, side), pixels=INPUT_FORMATS[pixels])
+    module = compact_vgg(found.state, found.about["widths"])
+    told = "shipped" if weights == "shipped" else _told(weights)
+    return Backbone(
+        *("compact_vgg", module, rule, "compact_vgg", told),
+        trained=found.trained,
+        order="channels-first",
+        remarks=found.notes,
+    )
+
+
 def _load_small(name: str, weights: str | Path | None) -> Backbone:
+    if name == "compact_vgg":
+        return _load_compact(weights)
     if weights is None:
         raise ValueError(
             f"`weights` of {name} must be 'seeded:N' or the path of a .safetensors "

@@ -165,9 +165,9 @@ class EccNet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says so when the weights are random."""
+        """What a reader must know about the weights; says so when they are random."""
         if self.trunk.trained:
-            return ()
+            return tuple(f"{self.name}: {remark}" for remark in self.trunk.remarks)
         return (f"{self.name}: untrained weights ({self.trunk.weights_name})",)
 
     @property
@@ -384,8 +384,8 @@ class EccNet:
 def load_eccnet(
     variant: str = "eccnet",
     *,
-    backbone: str = "vgg16",
-    weights: str = "seeded:0",
+    backbone: str | None = None,
+    weights: str | None = None,
     preprocessing: str | None = None,
     device: str = "auto",
     label: str | None = None,
@@ -396,9 +396,11 @@ def load_eccnet(
     ----------
     variant : str, default "eccnet"
         One of `VARIANTS`.
-    backbone, weights : str
+    backbone, weights : str, optional
         Architecture, and where its weights come from; see
-        `neurovis.adapters.trunk_weights.load_trunk`.
+        `neurovis.adapters.trunk_weights.load_trunk`. By default the compact VGG with
+        the weights that come with the suite; with `weights` alone VGG16; another
+        architecture alone has random weights.
     preprocessing : str, optional
         What pixels the weights expect, where a file does not tell; see there.
     device : str, default "auto"
@@ -422,8 +424,12 @@ def load_eccnet(
     ('ivsn: untrained weights (seeded:0/8)',)
     """
     check_option("variant", variant, tuple(VARIANTS))
+    if backbone is None:
+        backbone = "compact_vgg" if weights is None else "vgg16"
+    if weights is None:
+        weights = "shipped" if backbone == "compact_vgg" else "seeded:0"
     needed = VARIANTS[variant].weights
-    if needed and weights.startswith("seeded:"):
+    if needed and (weights.startswith("seeded:") or weights == "shipped"):
         raise ValueError(
             f"`{variant}` is eccnet with weights {needed}: give such a file as "
             f"`weights`; got {weights!r}."

@@ -42,6 +42,8 @@ class Backbone:
         Whether the first token is a class token.
     order : {"channels-first", "channels-last"}, optional
         Order of the axes of maps, when the network tells it.
+    remarks : tuple of str, default ()
+        What else a reader of results must know about the weights.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Backbone:
     prefix_tokens: int = 0
     class_token: bool = False
     order: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if any(module.training for module in self.module.modules()):
@@ -75,7 +78,7 @@ class Backbone:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know."""
         if self.trained:
-            return ()
+            return tuple(f"{self.name}: {remark}" for remark in self.remarks)
         return (f"{self.name}: untrained weights ({self.weights_name})",)
 
     @property

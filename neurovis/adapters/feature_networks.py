@@ -1,4 +1,4 @@
-"""SqueezeNet and Darknet tiny with a module for every layer, named as in the files.
+"""The small networks with a module for every layer, named as in the files.
 
 `trunk_weights` has their weights; here each layer can be listened to. A layer is a
 convolution together with its rectification.

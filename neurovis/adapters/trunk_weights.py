@@ -1,5 +1,6 @@
-"""Three trunks and where their weights come from.
+"""Four trunks and where their weights come from.
 
+- ``compact_vgg``: the small network that comes with weights (`compact_vgg`);
 - ``vgg16``: Simonyan & Zisserman (2015, arXiv:1409.1556), convolutional part;
 - ``squeezenet1_0``: Iandola et al. (2016, arXiv:1602.07360), up to fire9;
 - ``darknet_tiny``: Redmon (2013-2016), the 15 convolutions before the classifier.
@@ -17,7 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurovis.adapters.trunks import INPUT_FORMATS, ConvLayer, Trunk
+from neurovis.adapters.compact_vgg import STAGES, load_compact
+from neurovis.adapters.trunks import (
+    INPUT_FORMATS,
+    ConvLayer,
+    Trunk,
+    fold_normalisation,
+)
 from neurovis.adapters.weights import (
     check_state_dict,
     hub_file,
@@ -42,6 +49,9 @@ SQUEEZENET = (
     (("fire5", 32, 128), ("fire6", 48, 192), ("fire7", 48, 192), ("fire8", 64, 256)),
     (("fire9", 64, 256),),
 )
+TRUNKS = ("vgg16", "compact_vgg", "squeezenet1_0", "darknet_tiny")
+"""Names of the architectures."""
+
 OXFORD_FEATURES = {
     "url": "https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth",
     "filename": "vgg16_features-amdegroot-88682ab5.pth",
@@ -179,14 +189,9 @@ def fold_batch_norm(
     tuple of Tensor
         Kernel (out, in, k, k) and bias (out,), float32.
     """
-    part = {
-        name: state[f"bn{index}.{name}"].double()
-        for name in ("weight", "bias", "running_mean", "running_var")
-    }
-    gain = part["weight"] / torch.sqrt(part["running_var"] + eps)
-    kernel = state[f"conv{index}.weight"].double() * gain[:, None, None, None]
-    bias = part["bias"] - part["running_mean"] * gain
-    return kernel.float(), bias.float()
+    parts = ("weight", "bias", "running_mean", "running_var")
+    norm = {name: state[f"bn{index}.{name}"] for name in parts}
+    return fold_normalisation(state[f"conv{index}.weight"], norm, eps)
 
 
 def _vgg16_stages(state: Mapping[str, Tensor]) -> tuple[tuple[ConvLayer, ...], ...]:
@@ -230,6 +235,29 @@ def _darknet_stages(state: Mapping[str, Tensor]) -> tuple[tuple[ConvLayer, ...],
             layers.append(ConvLayer((kernel,), (bias,), leak=0.1))
         stages.append(tuple(layers))
     return tuple(stages)
+
+
+def _load_compact_trunk(weights: str) -> Trunk:
+    found = load_compact(weights)
+    stages = tuple(
+        tuple(
+            ConvLayer((found.state[name],), (found.state[f"{name[:-7]}.bias"],))
+            for name in found.state
+            if name.startswith(f"{stage}.") and name.endswith(".weight")
+        )
+        for stage in STAGES
+    )
+    is_file = found.trained and weights != "shipped"
+    return Trunk(
+        name="compact_vgg",
+        stages=stages,
+        pool_window=2,
+        pixels=INPUT_FORMATS["imagenet"],
+        weights_name=Path(weights).name if is_file else weights,
+        weights_hash=hash_state_dict(found.state),
+        trained=found.trained,
+        remarks=found.notes,
+    )
 
 
 def _torchvision_to_keras(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -277,11 +305,12 @@ def load_trunk(
 
     Parameters
     ----------
-    backbone : {"vgg16", "squeezenet1_0", "darknet_tiny"}
+    backbone : {"vgg16", "compact_vgg", "squeezenet1_0", "darknet_tiny"}
         Architecture.
     weights : str
-        ``"seeded:N"`` for random weights (``"seeded:N/D"`` with all widths of VGG16
-        divided by D); ``"imagenet-caffe"`` for the original Oxford VGG16 features
+        ``"seeded:N"`` for random weights (``"seeded:N/D"`` with all widths of a VGG
+        divided by D); ``"shipped"`` for those of the compact VGG that come with the
+        suite; for VGG16 ``"imagenet-caffe"`` for the original Oxford VGG16 features
         from the torch hub; ``"timm:NAME"`` for VGG16 weights of timm's hub; or the
         path of a ``.safetensors`` (or weights-only ``.pth``) file.
     preprocessing : str, optional
@@ -306,9 +335,16 @@ def load_trunk(
     >>> load_trunk("vgg16", "seeded:0/8").strides
     (1, 2, 4, 8, 16)
     """
-    check_option("backbone", backbone, ("vgg16", "squeezenet1_0", "darknet_tiny"))
+    check_option("backbone", backbone, TRUNKS)
     if preprocessing is not None:
         check_option("preprocessing", preprocessing, tuple(INPUT_FORMATS))
+    if backbone == "compact_vgg":
+        if preprocessing not in (None, "imagenet"):
+            raise ValueError(
+                "`preprocessing` of compact_vgg is 'imagenet', as it was trained; got "
+                f"{preprocessing!r}."
+            )
+        return _load_compact_trunk(weights).to(torch.device("cpu"))
     trained = not weights.startswith("seeded:")
     shapes = {
         "vgg16": vgg16_shapes,

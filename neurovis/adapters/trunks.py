@@ -5,7 +5,7 @@ their activation, and between stages stands a stride-2 pooling that the user of 
 trunk chooses (ordinary, or eccentricity dependent). `trunk_weights` builds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -71,6 +71,31 @@ def to_pixels(images: Tensor, pixels: InputFormat) -> Tensor:
     if set(pixels.std) != {1.0}:
         x = x / x.new_tensor(pixels.std)
     return x.permute(0, 3, 1, 2)
+
+
+def fold_normalisation(
+    kernel: Tensor, norm: Mapping[str, Tensor], eps: float
+) -> tuple[Tensor, Tensor]:
+    """Fold a batch normalisation into the convolution before it.
+
+    Parameters
+    ----------
+    kernel : Tensor, shape (out, in, k, k)
+        Convolution without a bias.
+    norm : mapping of str to Tensor, shape (out,)
+        `weight`, `bias`, `running_mean` and `running_var`.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    tuple of Tensor of float32
+        Kernel (out, in, k, k) and bias (out,); computed in float64.
+    """
+    part = {name: value.double() for name, value in norm.items()}
+    gain = part["weight"] / torch.sqrt(part["running_var"] + eps)
+    folded = kernel.double() * gain[:, None, None, None]
+    return folded.float(), (part["bias"] - part["running_mean"] * gain).float()
 
 
 @dataclass(frozen=True)
@@ -141,6 +166,8 @@ class Trunk:
         SHA-256 of the state dictionary.
     trained : bool
         False for random weights: said in every table and figure.
+    remarks : tuple of str, default ()
+        What else a reader of results must know about the weights.
     """
 
     name: str
@@ -150,6 +177,7 @@ class Trunk:
     weights_name: str
     weights_hash: str
     trained: bool
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def strides(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.multiple_tests import (
     fdr_adjusted,
+    holm_adjusted,
     max_statistic_p,
     permutation_p,
     sign_flip_test,
@@ -205,3 +206,12 @@ def test_impossible_arguments_are_refused():
         sign_flip_test([1.0, 2.0], alternative="larger", rng=rng())
     with pytest.raises(ValueError, match="`statistic` must be one of"):
         sign_flip_test([1.0, 2.0], statistic="median", rng=rng())
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_holm_is_that_of_statsmodels(n):
+    p = np.random.default_rng(n).random(n) ** 2
+    expected = multipletests(p, method="holm")[1]
+    np.testing.assert_allclose(holm_adjusted(p), expected)
+    with_gap = holm_adjusted([*p, np.nan])
+    np.testing.assert_allclose(with_gap, [*expected, np.nan])

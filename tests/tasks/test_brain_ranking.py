@@ -409,8 +409,8 @@ def test_tables_of_the_report_are_narrow_enough_to_read(finished):
 
 def test_models_of_no_names_need_no_file():
     specs = [parse_features(text) for text in DEFAULT_FEATURES]
-    kinds = [spec.weights or spec.name for spec in specs]
-    assert kinds[:2] == ["seeded:0", "seeded:0"]
+    assert {spec.name for spec in specs[:2]} == {"compact_vgg"}
+    assert [spec.weights for spec in specs[:2]] == [None, "seeded:0"]
     assert {spec.name for spec in specs[2:]} == {
         "control:gabor",
         "control:pyramid",
