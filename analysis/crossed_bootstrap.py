@@ -42,6 +42,9 @@ class CrossedBootstrap:
         How many there are.
     over : {"both", "images", "subjects"}
         To what the conclusions generalise.
+    freedom : {"smallest", "satterthwaite"}, default "smallest"
+        Degrees of freedom of limits and tests: units of the scarcer kind minus one,
+        which is cautious, or by Satterthwaite from the shares of the variance.
     """
 
     estimate: FloatArray
@@ -49,6 +52,7 @@ class CrossedBootstrap:
     n_images: int
     n_subjects: int
     over: str
+    freedom: str = "smallest"
 
     @property
     def variance(self) -> FloatArray:
@@ -60,20 +64,26 @@ class CrossedBootstrap:
         subjects - noise``, not below either of the two, nor above their sum. NaN with
         a single unit or when more than 5 % of the draws are undefined.
         """
-        n, m = float(self.n_images), float(self.n_subjects)
-        image_factor = n / (n - 1) if n > 1 else math.nan
-        subject_factor = m / (m - 1) if m > 1 else math.nan
+        parts = self._parts
+        if self.over != "both":
+            return parts[self.over]
+        return parts["images"] + parts["subjects"] - parts["noise"]
+
+    @property
+    def _parts(self) -> dict[str, FloatArray]:
+        """Corrected shares of the variance: of images, subjects, noise."""
+        factors = {
+            "images": _correction(self.n_images),
+            "subjects": _correction(self.n_subjects),
+        }
         raw = {key: _variance(draws) for key, draws in self.draws.items()}
-        if self.over == "images":
-            return raw["images"] * image_factor
-        if self.over == "subjects":
-            return raw["subjects"] * subject_factor
-        images = raw["images"] * image_factor
-        subjects = raw["subjects"] * subject_factor
-        excess = raw["both"] - raw["images"] - raw["subjects"]
-        noise = excess * image_factor * subject_factor
-        most = np.minimum(images, subjects)
-        return images + subjects - np.minimum(np.maximum(noise, 0), most)
+        parts = {key: raw[key] * factors[key] for key in raw if key != "both"}
+        if self.over == "both":
+            excess = raw["both"] - raw["images"] - raw["subjects"]
+            noise = excess * factors["images"] * factors["subjects"]
+            most = np.minimum(parts["images"], parts["subjects"])
+            parts["noise"] = np.minimum(np.maximum(noise, 0), most)
+        return parts
 
     @property
     def standard_error(self) -> FloatArray:
@@ -81,10 +91,24 @@ class CrossedBootstrap:
         return np.sqrt(self.variance)
 
     @property
-    def degrees_of_freedom(self) -> int:
-        """Number of units resampled, or the smaller of the two, minus one."""
+    def degrees_of_freedom(self) -> int | FloatArray:
+        """Degrees of freedom of limits and tests: a number, or shape (...).
+
+        Units resampled minus one, the fewer of both: an int. With `freedom`
+        "satterthwaite" and both resampled, those of ``images + subjects - noise``
+        (see `variance`): its square over the sum of ``images**2 / (I - 1)``,
+        ``subjects**2 / (S - 1)`` and ``noise**2 / (I - 1) / (S - 1)``; NaN where
+        nothing varies.
+        """
         counts = {"images": self.n_images, "subjects": self.n_subjects}
-        return counts.get(self.over, min(counts.values())) - 1
+        smallest = counts.get(self.over, min(counts.values())) - 1
+        if self.freedom == "smallest" or self.over != "both" or smallest < 1:
+            return smallest
+        n, m = self.n_images - 1, self.n_subjects - 1
+        by = {"images": n, "subjects": m, "noise": n * m}
+        spread = sum(part**2 / by[key] for key, part in self._parts.items())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.variance**2 / spread)
 
     def interval(self, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Return limits from the standard error and the t distribution.
@@ -105,9 +129,7 @@ class CrossedBootstrap:
             If `level` is not within 0..1.
         """
         check_between("level", level, low=0, high=1)
-        freedom = self.degrees_of_freedom
-        quantile = stats.t.ppf((1 + level) / 2, freedom) if freedom > 0 else math.nan
-        half = quantile * self.standard_error
+        half = self._quantile((1 + level) / 2) * self.standard_error
         return self.estimate - half, self.estimate + half
 
     def percentiles(self, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
@@ -144,13 +166,14 @@ class CrossedBootstrap:
         ndarray of float64, shape (...)
             p values of the t distribution; NaN where undefined.
         """
-        freedom = self.degrees_of_freedom
         distance = np.abs(self.estimate - np.asarray(null, np.float64))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = distance / self.standard_error
-        if freedom < 1:
-            return np.full_like(t, np.nan)
-        return np.asarray(2 * stats.t.sf(t, freedom))
+        # scipy gives NaN where there are no degrees of freedom.
+        return np.asarray(2 * stats.t.sf(t, self.degrees_of_freedom))
+
+    def _quantile(self, share: float) -> FloatArray:
+        return np.asarray(stats.t.ppf(share, self.degrees_of_freedom))
 
     def contrast(self, weights: ArrayLike) -> "CrossedBootstrap":
         """Combine the statistics of the last axis, such as into differences.
@@ -239,7 +262,8 @@ def bootstrap_crossed(
     For means over images and subjects the corrected variance is free of bias, and
     that of resampling both without correction holds the noise of single measurements
     three times. The limits use ``min(n_images, n_subjects) - 1`` degrees of freedom,
-    which is cautious.
+    which is cautious; ``dataclasses.replace(found, freedom="satterthwaite")`` has
+    those of the variance, which matter where one kind is few and varies little.
 
     References
     ----------
@@ -287,6 +311,10 @@ def _combine(values: FloatArray, weights: FloatArray) -> FloatArray:
     total = np.where(undefined, 0, values) @ weights
     lost = undefined.astype(float) @ (weights != 0)
     return np.where(lost > 0, np.nan, total)
+
+
+def _correction(n: int) -> float:
+    return n / (n - 1) if n > 1 else math.nan
 
 
 def _variance(draws: FloatArray) -> FloatArray:

@@ -204,7 +204,10 @@ def crossed_seeds(
     times = (picks[..., None] == np.arange(n_seeds)).sum(axis=1).astype(np.float64)
     kept["subjects"] = _mean_over_seeds(values[:, :, None], times)
     kept["both"] = _mean_over_seeds(draws, times)
-    return CrossedBootstrap(estimate, kept, found.n_trials, n_seeds, "both")
+    # Seeds are few, and are only a part of the variance.
+    return CrossedBootstrap(
+        estimate, kept, found.n_trials, n_seeds, "both", freedom="satterthwaite"
+    )
 
 
 def _mean_over_seeds(values: FloatArray, times: FloatArray) -> FloatArray:

@@ -145,8 +145,8 @@ def diet_scores(
     -----
     Intervals come from the standard error of a bootstrap of seeds crossed with
     trials, corrected for small numbers (Schütt et al. 2023), and the t distribution
-    with as many degrees of freedom as seeds (or trials, if fewer) minus one. With one
-    network per diet they are over trials alone. Limits are cut where values end. What
+    with degrees of freedom by Satterthwaite (`freedom`), from the shares of seeds and
+    of trials. With one network per diet they are over trials alone. Limits are cut where values end. What
     is equal in all resamples has no interval and no p value.
 
     References
@@ -314,6 +314,7 @@ def _diet_rows(
 ) -> pd.DataFrame:
     low, high = _interval(spread)
     still = _still(spread)
+    freedom = np.broadcast_to(spread.degrees_of_freedom, spread.estimate.shape)
     rows = []
     for s, system in enumerate(systems):
         names = set(roles.loc[roles["diet"] == system, "subject"])
@@ -331,7 +332,7 @@ def _diet_rows(
                     "n": len(values),
                     "seed_low": values.min() if len(values) else np.nan,
                     "seed_high": values.max() if len(values) else np.nan,
-                    "freedom": spread.degrees_of_freedom,
+                    "freedom": freedom[m, s],
                     "published": told.get((model, key[1])) if is_index else None,
                     "note": _over(spread, bool(still[m, s])),
                 }
@@ -411,7 +412,7 @@ def _compare(
         **_cut(name, float(low[m]), float(high[m])),
         "p_value": np.nan if _still(found)[m] else float(found.p_value()[m]),
         "n_networks": n_networks,
-        "freedom": spread.degrees_of_freedom,
+        "freedom": np.broadcast_to(found.degrees_of_freedom, low.shape)[m],
         "published": known,
         "note": note,
     }
@@ -434,8 +435,11 @@ def _complete(table: pd.DataFrame, stimuli: str, seed: int) -> pd.DataFrame:
     columns = [*SCORE_COLUMNS, *DIET_COLUMNS]
     table = table.reindex(columns=columns)
     units = table["metric"].map(_UNITS)
-    whole = ("n", "experiment", "set_size", "network_seed", "n_networks", "freedom")
-    floats = ("published", "p_holm", "seed_low", "seed_high", "p_value", "value")
+    whole = ("n", "experiment", "set_size", "network_seed", "n_networks")
+    floats = (
+        *("published", "p_holm", "seed_low", "seed_high", "p_value", "value"),
+        "freedom",
+    )
     return table.assign(
         stimuli=stimuli,
         task=TASK,

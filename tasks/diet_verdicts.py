@@ -1,12 +1,11 @@
 """What can be concluded about diets: judged differences, told in plain sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.plot_style import number_text
 from neurovis.core.checks import check_columns
@@ -88,7 +87,7 @@ def conclusions(score: Score) -> list[str]:
         _about_difference(row, str(other.get(row["model"], ""))) for row in judged
     ]
     if diets:
-        found += [_about_fixations(table), _about_doubt(diets[0])]
+        found += [_about_fixations(table), _about_doubt(diets)]
     return found
 
 
@@ -164,19 +163,21 @@ def _about_fixations(table: pd.DataFrame) -> str:
     return f"Fixations per search (fewer: better): {', '.join(told)}."
 
 
-def _about_doubt(row: Mapping[Any, Any]) -> str:
-    n, freedom = int(row["n_networks"]), row["freedom"]
+def _about_doubt(rows: Sequence[Mapping[Any, Any]]) -> str:
+    n = int(rows[0]["n_networks"])
     if n == 1:
         return (
             "One network per diet: intervals are over trials, and say nothing about "
             "networks that start from other weights."
         )
-    if pd.isna(freedom) or int(freedom) < 1:
+    freedom = [float(row["freedom"]) for row in rows if float(row["freedom"]) > 0]
+    if not freedom:
         return "One trial per condition and set size: nothing has an interval."
-    reach = number_text(float(stats.t.ppf(0.975, int(freedom))), 1)
+    low, high = (number_text(end(freedom), 1) for end in (min, max))
     text = (
-        f"Intervals are over {n} networks per diet and over trials: {reach} standard "
-        f"errors to each side (t distribution, degrees of freedom: {int(freedom)})."
+        f"Intervals are over {n} networks per diet and over trials, by the t "
+        "distribution; degrees of freedom of the mean index, by Satterthwaite: "
+        f"{low if low == high else f'{low} to {high}'}."
     )
     if n < FEW_NETWORKS:
         text += " They are wide: with so few networks only large differences can show."

@@ -17,7 +17,7 @@ from tasks.backbone_recipe import OBJECTIVES, compact_recipe
 WIDTHS = "3,6,12,16,24"
 OPTIONS = (
     *("images", "objective", "diet", "teacher", "epochs", "batch-size", "widths"),
-    *("precision", "name", "licence", "out", "seed", "device"),
+    *("precision", "mirror", "name", "licence", "out", "seed", "device"),
 )
 
 

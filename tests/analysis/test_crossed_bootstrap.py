@@ -1,5 +1,7 @@
 """Two-factor bootstrap against closed forms and simulated experiments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats as oracle
@@ -86,6 +88,65 @@ def test_intervals_cover_new_images_and_subjects():
         low, high = resample(values, n_bootstrap=100, rng=rng).interval(level=0.9)
         hits.append(low < 0 < high)
     assert 0.87 < np.mean(hits) < 0.98  # a little cautious
+
+
+def test_satterthwaite_freedom_is_that_of_the_mean_squares():
+    """An analysis of variance of images and subjects as rows and columns."""
+    values = simulate(np.random.default_rng(11), 9, 4, 0.5, 1, 2)[0]
+    found = replace(resample(values, n_bootstrap=20_000), freedom="satterthwaite")
+    n, m = values.shape
+    rows, columns = values.mean(axis=1), values.mean(axis=0)
+    rest = values - rows[:, None] - columns + values.mean()
+    parts = [
+        (rows.var(ddof=1) / n, n - 1, 1),
+        (columns.var(ddof=1) / m, m - 1, 1),
+        ((rest**2).sum() / (n - 1) / (m - 1) / (n * m), (n - 1) * (m - 1), -1),
+    ]
+    total = sum(sign * part for part, _, sign in parts)
+    expected = total**2 / sum(part**2 / freedom for part, freedom, _ in parts)
+    assert found.variance == pytest.approx(total, rel=0.05)
+    assert found.degrees_of_freedom == pytest.approx(expected, rel=0.08)
+    low, high = found.interval()
+    half = oracle.t.ppf(0.975, found.degrees_of_freedom) * found.standard_error
+    assert (low, high) == pytest.approx(
+        (found.estimate - half, found.estimate + half), nan_ok=False
+    )
+    t = found.estimate / found.standard_error
+    p = 2 * oracle.t.sf(abs(t), found.degrees_of_freedom)
+    assert found.p_value() == pytest.approx(p)
+
+
+def test_satterthwaite_freedom_follows_the_kind_that_varies():
+    rng = np.random.default_rng(12)
+    of_images = resample(simulate(rng, 30, 3, 1, 0.01, 0.01)[0])
+    of_subjects = resample(simulate(rng, 30, 3, 0.01, 1, 0.01)[0])
+    for found, smallest, own in ((of_images, 2, 29), (of_subjects, 2, 2)):
+        assert found.degrees_of_freedom == smallest
+        other = replace(found, freedom="satterthwaite")
+        assert other.degrees_of_freedom == pytest.approx(own, rel=0.05)
+    single = replace(resample(np.ones((4, 1))), freedom="satterthwaite")
+    assert single.degrees_of_freedom == 0
+    assert np.isnan(single.interval()).all()
+    assert np.isnan(single.p_value())
+
+
+@pytest.mark.parametrize("subject", [0.0, 0.5])
+def test_satterthwaite_covers_with_three_subjects_where_the_smallest_is_wide(subject):
+    """Means of three networks on many displays: noise of displays rules."""
+    rng = np.random.default_rng(13)
+    hits = dict.fromkeys(("smallest", "satterthwaite"), 0)
+    widths = dict.fromkeys(hits, 0.0)
+    experiments = simulate(rng, 24, 3, 1, subject, 2, size=250)
+    for values in experiments:
+        found = resample(values, n_bootstrap=100, rng=rng)
+        for freedom in hits:
+            low, high = replace(found, freedom=freedom).interval()
+            hits[freedom] += bool(low < 0 < high)
+            widths[freedom] += high - low
+    smallest, own = (hits[key] / len(experiments) for key in hits)
+    assert 0.9 < own < 0.995
+    assert own <= smallest
+    assert widths["satterthwaite"] < 0.85 * widths["smallest"]
 
 
 def test_one_factor_is_the_plain_bootstrap():
