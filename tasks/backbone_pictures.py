@@ -140,8 +140,9 @@ def load_growth_pictures(
     short_px : int, default 256
         Short side that pictures are reduced to.
     validation : float, default 0.1
-        Share of pictures that is kept out of the training, where the set has no such
-        part of its own (then its test pictures serve where it has these); > 0.
+        Share of pictures that is kept out of the training (of each class alike),
+        where the set has no such part of its own (then its test pictures serve where
+        it has these); > 0.
     seed : int, default 0
         Seed of that choice and of phase scrambling, not of the training: networks
         that differ in their seeds see the same pictures.
@@ -181,7 +182,7 @@ def load_growth_pictures(
         pictures, table = open_picture_folder(root)
         names = table["stimulus_id"].tolist()
         splits, labels, classes = ["all"] * len(names), np.empty(0, np.int64), ()
-    held = _held_out(splits, names, validation, seed)
+    held = _held_out(splits, labels, validation, seed)
     kept: list[Tensor] = []
     hashes, n_bytes = [], 0
     for name, picture in zip(
@@ -223,7 +224,7 @@ def load_growth_pictures(
 
 
 def _held_out(
-    splits: Sequence[str], names: Sequence[str], share: float, seed: int
+    splits: Sequence[str], labels: NDArray[np.int64], share: float, seed: int
 ) -> list[str]:
     """Return "train", "val" or "" (left out) for every picture."""
     have = set(splits)
@@ -231,6 +232,11 @@ def _held_out(
         if part in have and "train" in have:
             known = {"train": "train", part: "val"}
             return [known.get(split, "") for split in splits]
-    order = generator(seed, "held out").permutation(len(names))
-    chosen = set(order[: max(2, round(share * len(names)))].tolist())
-    return ["val" if i in chosen else "train" for i in range(len(names))]
+    total = len(splits)
+    order = generator(seed, "held out").permutation(total)
+    n = max(2, round(share * total))
+    if len(labels):  # equal steps through the classes: each gives its share
+        order = order[np.argsort(labels[order], kind="stable")]
+        order = order[((np.arange(n) + 0.5) * total / n).astype(np.intp)]
+    chosen = set(order[:n].tolist())
+    return ["val" if i in chosen else "train" for i in range(total)]

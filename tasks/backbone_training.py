@@ -322,14 +322,14 @@ def _loss(
 def _validation(
     recipe: BackboneRecipe, pictures: GrowthPictures, known: _Answers | None
 ) -> Callable[[nn.Module], Mapping[str, float]]:
-    rows = range(min(len(pictures.validation), _MOST_VALIDATION))
-    labels = torch.from_numpy(pictures.validation_labels[: len(rows)])
+    rows = _validated(len(pictures.validation))
     if recipe.objective == "selfsup":
         views = two_views(
             recipe, pictures.validation, rows, 0, "validation", diet=pictures.diet
         )
     else:
         views = centre_views(pictures.validation, rows, recipe.views.size_px)
+    labels = torch.from_numpy(pictures.validation_labels)
 
     def validate(module: nn.Module) -> Mapping[str, float]:
         place = next(module.parameters()).device
@@ -346,11 +346,21 @@ def _validation(
             answers = [known(part.to(place)) for part in torch.split(views, 128)]
             told = {name: torch.cat([p[name] for p in answers]) for name in outputs}
             return {"loss": float(teacher_loss(outputs, told))}
-        hits = last.argmax(1).cpu() == labels
-        value = label_loss(outputs, labels.to(place))
+        named = labels[rows]
+        hits = last.argmax(1).cpu() == named
+        value = label_loss(outputs, named.to(place))
         return {"loss": float(value), "accuracy": float(hits.double().mean())}
 
     return validate
+
+
+def _validated(n: int) -> list[int]:
+    """Return which of the pictures are looked at, in equal steps: classes lie in order.
+
+    All of them, unless they are too many.
+    """
+    kept = min(n, _MOST_VALIDATION)
+    return [(2 * i + 1) * n // (2 * kept) for i in range(kept)]
 
 
 def _keep(
@@ -404,7 +414,7 @@ def _keep(
         "notes": notes,
         "licence_of_pictures": arguments["licence"] or "not told",
         "n_training": n,
-        "n_validation": len(pictures.validation),
+        "n_validation": len(_validated(len(pictures.validation))),
         "classes": list(pictures.classes),
         "n_epochs": done.n_epochs,
         "validation": {
@@ -423,11 +433,11 @@ def _chance(recipe: BackboneRecipe, pictures: GrowthPictures) -> float | None:
     """Return the accuracy of a guess in the validation."""
     if recipe.objective == "distil":
         return None
+    rows = _validated(len(pictures.validation))
     if recipe.objective == "supervised":
-        labels = pictures.validation_labels
+        labels = pictures.validation_labels[rows]
         return float(np.bincount(labels).max() / len(labels))
-    n = min(len(pictures.validation), _MOST_VALIDATION)
-    return 1 / (2 * n - 1)
+    return 1 / (2 * len(rows) - 1)
 
 
 def _draw(path: Path, curves: pd.DataFrame, objective: str) -> None:

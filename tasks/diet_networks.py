@@ -177,19 +177,30 @@ def _is_finished(folder: Path, asked: dict[str, Any], source: str) -> bool:
         return False
     call, card = read_json(folder / "run.json"), _read_card(folder / CARD_FILE)
     same = {k: call.get(k) for k in asked} == plain(asked)
-    marks = card["provenance"]["fingerprints"]
     sound = card["sha256"] == sha256_file(folder / WEIGHTS_FILE)
-    return bool(same and sound and marks.get("pictures") == source)
+    seen = card["provenance"]["fingerprints"]["pictures"]
+    return bool(same and sound and seen == source)
 
 
 def _read_card(path: Path) -> dict[str, Any]:
     card = read_json(path)
-    needed = ("sha256", "provenance", "n_training", "validation")
-    if not isinstance(card, dict) or any(name not in card for name in needed):
+    try:
+        numbers = card["n_training"], card["n_validation"], card["n_epochs"]
+        texts = (
+            card["sha256"],
+            card["provenance"]["device"],
+            card["provenance"]["fingerprints"]["pictures"],
+        )
+        whole = all(isinstance(n, int) for n in numbers)
+        sound = whole and all(isinstance(text, str) for text in texts)
+        sound = sound and isinstance(card["validation"], dict)
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
         raise DataCorruptError(
             f"{path} is not the card of a network. Remove its folder to train it again."
         )
-    return card
+    return dict(card)
 
 
 def network_table(networks: Sequence[DietNetwork]) -> pd.DataFrame:

@@ -43,6 +43,9 @@ PUBLISHED_MODELS = {
 }
 """Diets and the published networks that had them."""
 
+FEWER_CLASSES = ("fisheye", "lines")
+"""Diets whose published networks learnt 100 classes; that of "natural" learnt 1000."""
+
 OTHER_ROTATION = ("eccNET_places365", "eccNET_places365_90")
 """The published comparison of natural and rotated pictures of another set."""
 
@@ -146,8 +149,8 @@ def diet_scores(
     Intervals come from the standard error of a bootstrap of seeds crossed with
     trials, corrected for small numbers (Schütt et al. 2023), and the t distribution
     with degrees of freedom by Satterthwaite (`freedom`), from the shares of seeds and
-    of trials. With one network per diet they are over trials alone. Limits are cut where values end. What
-    is equal in all resamples has no interval and no p value.
+    of trials. With one network per diet they are over trials alone. Limits are cut
+    where values end. What is equal in all resamples has no interval and no p value.
 
     References
     ----------
@@ -402,6 +405,8 @@ def _compare(
         if None not in others:
             value = float(others[0] or 0) - float(others[1] or 0)
             note += f"; published with Places365: {value:+.2f}"
+    if pair[0] == NATURAL and pair[1] in FEWER_CLASSES and not np.isnan(known):
+        note += "; published networks differ in classes too: 1000 and 100"
     return {
         **_row((name, 0)),
         "level": "difference",

@@ -142,6 +142,8 @@ def _beside(row: Mapping[Any, Any]) -> str:
     """Return the published direction, and what this run says to it."""
     _, found, places = str(row["note"]).partition("published with Places365: ")
     more = f" ({places.replace('-', '−')} with Places365)" if found else ""
+    if "differ in classes" in str(row["note"]):
+        more = " (of networks that differ in their number of classes too)"
     published = float(row["published"])
     if np.isnan(published):
         if UNTRAINED in str(row["model"]):

@@ -208,6 +208,15 @@ def test_labels_follow_their_pictures(classes):
     ]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_each_class_a_like_share_is_held_out(tmp_path, seed):
+    for name, n in (("land", 20), ("sea", 10), ("sky", 5)):
+        draw(tmp_path / name, n, size_px=16, seed=len(name) + n)
+    found = load_growth_pictures(tmp_path, labelled=True, validation=0.2, seed=seed)
+    assert np.bincount(found.validation_labels).tolist() == [4, 2, 1]
+    assert np.bincount(found.training_labels).tolist() == [16, 8, 4]
+
+
 @pytest.mark.parametrize(
     ("parts", "held"),
     [

@@ -496,6 +496,20 @@ def test_two_colours_are_learnt_from_labels(colours, tmp_path):
     assert curve["loss"].iloc[-1] < curve["loss"].iloc[0] / 2
 
 
+def test_a_validation_that_is_cut_short_still_sees_every_class(
+    colours, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(backbone_training, "_MOST_VALIDATION", 4)
+    for part, names in (("train", range(3)), ("val", range(3, 10))):
+        for kind in ("green", "red"):
+            for i in names:
+                file = tmp_path / "in" / part / kind / f"{i}.png"
+                write_png(file, read_image(colours / kind / f"{i}.png"))
+    done = run(tmp_path / "in", tmp_path / "out", quick("supervised"))
+    assert done.card["n_validation"] == 4
+    assert done.card["chance"] == 0.5  # two of each, not four green ones
+
+
 def test_places_are_told_apart_without_labels(tmp_path):
     # Pictures of one hue each: views of one picture have its hue.
     draw = generator(1, "hues")

@@ -204,6 +204,20 @@ def test_differences_are_paired_by_seed():
     assert row["verdict"] == "as published"
 
 
+def test_published_networks_that_differ_in_more_than_diet_are_marked():
+    trials = many_searches(
+        {"natural": wobbling(LIKE), "lines": wobbling(UNLIKE),
+         "rotated-90": wobbling(UNLIKE)},
+        noise=0.4, n=10,
+    )  # fmt: skip
+    table = scores_of(trials, n_bootstrap=200)
+    note = rows_of(table, "difference", DIFFERENCE)["note"]
+    assert "differ in classes too: 1000 and 100" in note["natural - lines"]
+    assert "classes" not in note["natural - rotated-90"]
+    told = [t for t in conclusions(Score(table, collect(0))) if "than lines:" in t]
+    assert "(of networks that differ in their number of classes too)" in told[0]
+
+
 def test_a_known_effect_is_recovered_from_noisy_trials():
     trials = many_searches(
         {"natural": wobbling(LIKE), "rotated-90": wobbling(UNLIKE),
