@@ -14,6 +14,7 @@ import neurovis.cli_metamers  # noqa: F401  more commands of `run` and `stimuli`
 from neurovis import __version__
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
+from neurovis.cli_generate import generate_app
 from neurovis.cli_run import Device, finish, run_app, say
 from neurovis.cli_stimuli import stimuli_app
 from neurovis.cli_train import train_app
@@ -32,6 +33,7 @@ app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(run_app, name="run")
 app.add_typer(fit_app, name="fit")
 app.add_typer(train_app, name="train")
+app.add_typer(generate_app, name="generate")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
@@ -92,7 +94,11 @@ def predict(
 @app.command()
 def demo(
     name: Annotated[
-        str, typer.Argument(help="Which capability; all by default.")
+        str,
+        typer.Argument(
+            help="search, scanpaths, encoding, foveation (all by default), or "
+            "braindive, which needs neurovis[generate]."
+        ),
     ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path(
         "results/demo"
@@ -100,12 +106,13 @@ def demo(
 ) -> None:
     """Run embedded defaults of every capability, offline, in minutes."""
     from neurovis.core.checks import check_option
-    from tasks.demo import DEMOS
+    from tasks.demo import DEMOS, FURTHER_DEMOS
 
-    check_option("name", name, ("all", *DEMOS))
+    known = {**DEMOS, **FURTHER_DEMOS}
+    check_option("name", name, ("all", *known))
     for each in DEMOS if name == "all" else [name]:
-        say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
-        for line in DEMOS[each](out / each):
+        say(f"demo {each}: {(known[each].__doc__ or '').splitlines()[0]}")
+        for line in known[each](out / each):
             say(line)
 
 

@@ -23,6 +23,7 @@ _REPORTS = {
     "metamers": ("tasks.metamers_report", "finish_metamers"),
     "probes": ("tasks.probes_report", "finish_probes"),
     "diet": ("tasks.diet_report", "finish_diet"),
+    "braindive": ("tasks.braindive_report", "finish_braindive"),
 }
 
 

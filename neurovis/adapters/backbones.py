@@ -4,14 +4,11 @@ Every network comes with the preprocessing that it was trained with, and with th
 of its weights. Nothing is downloaded unless published weights are asked for.
 """
 
-import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,11 @@ from neurovis.adapters.feature_inputs import (
 )
 from neurovis.adapters.feature_models import Backbone, list_layers
 from neurovis.adapters.feature_networks import load_small_network
+from neurovis.adapters.open_clip_models import (
+    create_open_clip,
+    import_open_clip,
+    published_config,
+)
 from neurovis.adapters.trunks import INPUT_FORMATS
 from neurovis.adapters.weights import (
     check_state_dict,
@@ -35,7 +37,6 @@ from neurovis.adapters.weights import (
     timm_state_dict,
 )
 from neurovis.core.checks import check_option, check_path, check_whole, suggest
-from neurovis.core.errors import MissingDependencyError
 from neurovis.core.rng import own_torch_stream
 
 __all__ = ["Backbone", "list_layers", "load_backbone"]
@@ -379,41 +380,13 @@ def _load_torchvision(
     )
 
 
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """Silence the root logger, to which open_clip says that no weights are loaded."""
-    root = logging.getLogger()
-
-    def refuse(record: logging.LogRecord) -> bool:
-        return False
-
-    root.addFilter(refuse)
-    try:
-        yield
-    finally:
-        root.removeFilter(refuse)
-
-
 def _load_open_clip(
     name: str, weights: str | Path | None, sides: tuple[int, int] | None
 ) -> Backbone:
-    try:
-        open_clip = import_module("open_clip")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The vision towers of open_clip need the package open_clip_torch: run "
-            "`pip install 'neurovis[clip]'`."
-        ) from error
-
-    name, _, tag = name.partition(".")
-    known = open_clip.list_models()
-    if name not in known:
-        hint = suggest(name, known)
-        raise ValueError(f"`name` must be a model of open_clip; got {name!r}.{hint}")
+    open_clip = import_open_clip()
+    full, tag = f"open_clip:{name}", name.partition(".")[2]
+    published, (name, config) = name, published_config(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag:
-        check_option(f"weights of open_clip's {name}", tag, tags)
-    config = open_clip.pretrained.get_pretrained_cfg(name, tag) if tag else {}
     seed = _seed(weights)
     if weights is None or (seed is None and tags and not tag):
         some = ", ".join(tags[:8]) + (", ..." if len(tags) > 8 else "")
@@ -430,26 +403,11 @@ def _load_open_clip(
     quick_gelu = bool(config.get("quick_gelu"))
 
     def make() -> nn.Module:
-        with warnings.catch_warnings(), _quiet_root_logger():
-            warnings.simplefilter("ignore")  # advice on weights that are not loaded
-            model = open_clip.create_model(
-                name,
-                pretrained=None,
-                pretrained_text=False,  # or that of some models is downloaded
-                force_quick_gelu=quick_gelu,
-            )
+        model: Any = create_open_clip(published)
         tower: nn.Module = model.visual
         return tower
 
-    try:
-        module = _build(make, seed)
-    except RuntimeError as error:
-        if "pip install transformers" not in str(error):
-            raise
-        raise MissingDependencyError(
-            f"open_clip:{name} comes with a text tower of the package transformers: "
-            "run `pip install 'neurovis[generate]'`, or take another network."
-        ) from error
+    module = _build(make, seed)
     if seed is None:
         path = check_path("weights", weights)
         state = read_state_dict(path)
@@ -475,7 +433,6 @@ def _load_open_clip(
         (given["fill_color"],) * 3,
     )
     prefix, has_class = _token_layout(module)
-    full = f"open_clip:{name}" + (f".{tag}" if tag else "")
     return Backbone(
         full,
         module,

@@ -1,0 +1,494 @@
+"""Diffusion models: the small ones of the suite, and checkpoints in diffusers' layout.
+
+Checkpoints are read from a local folder, or from the Hugging Face hub where that is
+allowed. Weights are read from safetensors only.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from neurovis.adapters.sketch_generator import SCHEDULER as SKETCH_SCHEDULER
+from neurovis.adapters.sketch_generator import load_sketch_generator
+from neurovis.core.checks import check_option
+from neurovis.core.device import autocast_dtype, resolve
+from neurovis.core.errors import DataCorruptError, MissingDependencyError
+from neurovis.core.files import read_json
+from neurovis.core.rng import own_torch_stream
+from neurovis.core.tensors import hash_state_dict
+from neurovis.generation.image_generator import ImageGenerator
+from neurovis.generation.noise_levels import PREDICTIONS
+from neurovis.generation.sketch_networks import SIDE_PX
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("float32", "float16", "bfloat16", "auto")
+
+LAYOUT = """\
+A generator is a folder in the layout of diffusers:
+  unet/          config.json, diffusion_pytorch_model.safetensors
+  scheduler/     scheduler_config.json
+with latents also:
+  vae/ (vqvae/)  config.json, diffusion_pytorch_model.safetensors
+with a text, as Stable Diffusion 1 and 2, also:
+  text_encoder/  config.json, model.safetensors
+  tokenizer/     tokenizer.json, or vocab.json and merges.txt"""
+"""Files of a checkpoint."""
+
+# Of what a scheduler's file tells only this is the model's own; the rest is a choice
+# of the sampler.
+_NOISE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+    "set_alpha_to_one",
+    "variance_type",
+)
+_DENOISERS = ("UNet2DConditionModel", "UNet2DModel")
+_AUTOENCODERS = ("AutoencoderKL", "VQModel")
+_BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+
+# Embeddings beside the step and the text.
+_FURTHER_INPUTS = ("addition_embed_type", "class_embed_type", "num_class_embeds")
+
+_SKETCH_LIMITS = {"latent": 2.5, "pixel": 1.0}
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_WEIGHTS, _TEXT_WEIGHTS = "diffusion_pytorch_model", "model"
+# What is needed of a model of the hub, which may hold variants of its weights.
+_WANTED = (
+    "*.json",
+    "tokenizer/*",
+    f"*{_WEIGHTS}.safetensors",
+    f"*{_WEIGHTS}-0*.safetensors",
+    f"text_encoder/{_TEXT_WEIGHTS}.safetensors",
+    f"text_encoder/{_TEXT_WEIGHTS}-0*.safetensors",
+)
+
+# What the loaders of diffusers and transformers raise on files that do not fit.
+_LOADER_ERRORS = (
+    SafetensorError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def load_image_generator(
+    source: str | Path,
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    gradient_checkpointing: bool = False,
+    local_files_only: bool = True,
+) -> ImageGenerator:
+    """Load a diffusion model with its decoder and the noise of its training.
+
+    Parameters
+    ----------
+    source : str or Path
+        ``"sketch:latent"`` or ``"sketch:pixel"`` for the small generators of the suite,
+        ``"sketch:FILE"`` for one of ``neurovis train generator``,
+        ``"sketch:seeded:latent:0"`` for random weights; a folder in the layout of
+        diffusers (`LAYOUT`); or a name on the Hugging Face hub, "owner/name".
+    device : str, default "cpu"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    precision : {"float32", "float16", "bfloat16", "auto"}, default "float32"
+        Type of the weights. "auto" takes 16 bits on a GPU, except for the small
+        generators. Samples, decoded images and all that follows are float32 always.
+    gradient_checkpointing : bool, default False
+        Compute activations again in the backward pass, which saves memory, where the
+        network can (all but VQ decoders and the decoders of the small generators).
+    local_files_only : bool, default True
+        Take a model of the hub from the cache on disk only; False lets it be
+        downloaded, unless ``NEUROVIS_OFFLINE=1`` or ``HF_HUB_OFFLINE=1`` forbids it.
+
+    Returns
+    -------
+    ImageGenerator
+        On the device, in evaluation mode, without gradients for weights. Pixel models
+        are cut at ± 1; latent ones where their scheduler's file says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or parts of it are missing (all are named), or the model is not in
+        the cache and cannot be downloaded.
+    DataCorruptError
+        If files are damaged, or weights do not fit their description.
+    ValueError
+        If an argument is wrong, or the model is of a kind that is not supported.
+    MissingDependencyError, ModuleNotFoundError
+        If diffusers or transformers is not installed.
+
+    Notes
+    -----
+    Decoders never work in tiles: seams would show in images and in gradients, and at
+    the size that a model was trained with there is one tile only.
+
+    References
+    ----------
+    Rombach, Blattmann, Lorenz, Esser and Ommer (2022). High-resolution image synthesis
+    with latent diffusion models. CVPR. arXiv:2112.10752.
+
+    Examples
+    --------
+    >>> generator = load_image_generator("sketch:seeded:latent:0")
+    >>> generator.shape, generator.size_px, generator.trained
+    ((8, 8, 8), (32, 32), False)
+    """
+    check_option("precision", precision, PRECISIONS)
+    place = resolve(device)
+    small = str(source).startswith("sketch:")
+    if small:
+        parts = _sketch(str(source))
+    else:
+        folder, name = _find_folder(source, local_files_only)
+        parts = {"name": name, **_from_folder(folder)}
+    state: dict[str, Tensor] = {}
+    for part in ("denoiser", "decoder"):
+        module = parts[part]
+        if module is None:
+            continue
+        # The `to` of diffusers warns of modules that are not there.
+        nn.Module.to(module, _dtype(precision, place, small))
+        module.eval().requires_grad_(False)
+        inner: Any = module.inner if isinstance(module, LatentDecoder) else module
+        able = getattr(inner, "_supports_gradient_checkpointing", False)
+        if gradient_checkpointing and able:
+            inner.enable_gradient_checkpointing()
+        state |= {f"{part}.{n}": v for n, v in module.state_dict().items()}
+    if parts.get("condition") is not None:
+        state["condition"] = parts["condition"]
+    return ImageGenerator(**parts, fingerprint=hash_state_dict(state)).to(place)
+
+
+def _dtype(precision: str, place: torch.device, small: bool) -> torch.dtype:
+    if precision == "auto":
+        return torch.float32 if small or place.type == "cpu" else autocast_dtype(place)
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+# ------------------------------------------------------------- small generators
+
+
+def _sketch(source: str) -> dict[str, Any]:
+    asked = source.removeprefix("sketch:")
+    shipped = asked in _SKETCH_LIMITS
+    found = load_sketch_generator(f"shipped-{asked}" if shipped else asked)
+    config: Any = found.denoiser.config
+    return {
+        "name": source,
+        "denoiser": found.denoiser,
+        "decoder": found.decoder,
+        "shape": (config.in_channels, config.sample_size, config.sample_size),
+        "scheduler": dict(SKETCH_SCHEDULER),
+        "clean_limit": _SKETCH_LIMITS[found.kind],
+        "size_px": (SIDE_PX, SIDE_PX),
+        "trained": not asked.startswith("seeded:"),
+        "notes": found.notes,
+    }
+
+
+# ------------------------------------------------------------------- finding
+
+
+def _find_folder(source: str | Path, local_files_only: bool) -> tuple[Path, str]:
+    path = Path(source)
+    if path.is_dir():
+        return path, path.resolve().name
+    name = str(source)
+    if isinstance(source, Path) or not _HUB_NAME.fullmatch(name):
+        raise FileNotFoundError(
+            f"`source` must be an existing folder, a name on the hub such as "
+            f"'owner/name', or 'sketch:...'; {path} is not there.\n{LAYOUT}"
+        )
+    return _hub_folder(name, local_files_only), name
+
+
+def _hub_folder(name: str, local_files_only: bool) -> Path:
+    hub = _import("huggingface_hub")
+    forbidden = os.environ.get("NEUROVIS_OFFLINE", "").lower()
+    offline = local_files_only or forbidden in ("1", "true", "yes", "on")
+    try:
+        found = hub.snapshot_download(
+            name, local_files_only=offline, allow_patterns=list(_WANTED)
+        )
+    except (OSError, ValueError) as error:
+        # An older download may lack files that are not needed.
+        if partial := getattr(error, "snapshot_path", None):
+            return Path(partial)
+        reason = "downloads are off (local_files_only=True, or NEUROVIS_OFFLINE is set)"
+        if not offline:
+            reason = f"the download failed ({_first_line(error)})"
+        patterns = " ".join(f"--include '{pattern}'" for pattern in _WANTED)
+        raise FileNotFoundError(
+            f"There is no folder {name}, no model {name!r} in the cache "
+            f"({hub.constants.HF_HUB_CACHE}), and {reason}. On a machine with internet "
+            f"access run\n  hf download {name} --local-dir FOLDER {patterns}"
+            "\n(`huggingface-cli download` in older versions) and give the folder.\n"
+            f"{LAYOUT}"
+        ) from error
+    return Path(found)
+
+
+# ------------------------------------------------------------------- reading
+
+
+class LatentDecoder(nn.Module):
+    """The decoder of an autoencoder of diffusers.
+
+    Parameters
+    ----------
+    inner : torch.nn.Module
+        ``diffusers.AutoencoderKL`` or ``diffusers.VQModel``.
+    shift : float, default 0
+        What is added to latents after they were divided by their scale.
+    """
+
+    def __init__(self, inner: nn.Module, shift: float = 0.0) -> None:
+        super().__init__()
+        self.inner, self.shift = inner, shift
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return pictures of -1..1, shape (n, 3, H, W)."""
+        autoencoder: Any = self.inner
+        pictures: Tensor = autoencoder.decode(latents + self.shift).sample
+        return pictures
+
+
+def _from_folder(folder: Path) -> dict[str, Any]:
+    # Old pixel models have no folders inside.
+    flat = not (folder / "unet").is_dir() and (folder / "config.json").is_file()
+    unet = folder if flat else folder / "unet"
+    noise = (folder if flat else folder / "scheduler") / "scheduler_config.json"
+    scheduler, index = _describe(noise), _describe(folder / "model_index.json")
+    known = _read_noise(scheduler, noise) if noise.is_file() else {}
+    kind = _describe(unet / "config.json").get("_class_name")
+    with_text = kind == "UNet2DConditionModel" or "text_encoder" in index
+    autoencoder = folder / "vae" if with_text else None
+    for name in ("vae", "vqvae"):
+        if name in index or (folder / name).is_dir():
+            autoencoder = folder / name
+    _check_whole(folder, unet, noise, autoencoder, with_text)
+    check_option(f"_class_name of {unet / 'config.json'}", kind, _DENOISERS)
+    diffusers = _import("diffusers")
+    denoiser = _load(getattr(diffusers, str(kind)), unet)
+    config = denoiser.config
+    _check_inputs(config, unet)
+    side = config.sample_size
+    shape = (config.in_channels, *((side, side) if isinstance(side, int) else side))
+    parts = {"denoiser": denoiser, "shape": shape, "scheduler": known}
+    if autoencoder is None:
+        if config.in_channels != 3:
+            raise ValueError(
+                f"{folder} has no autoencoder, so its network must denoise pixels (3 "
+                f"channels); it denoises {config.in_channels}.\n{LAYOUT}"
+            )
+        return parts | {"decoder": None, "clean_limit": 1.0, "size_px": shape[1:]}
+    parts |= _load_decoder(diffusers, autoencoder, shape)
+    if scheduler.get("clip_sample"):
+        parts["clean_limit"] = float(scheduler.get("clip_sample_range", 1.0))
+    if with_text:
+        condition = _embed_nothing(folder)
+        if condition.shape[-1] != config.cross_attention_dim:
+            raise ValueError(
+                f"{unet} takes embeddings of {config.cross_attention_dim} numbers, but "
+                f"the text encoder gives {condition.shape[-1]}: they belong to "
+                "different models."
+            )
+        parts["condition"] = condition
+    return parts
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Return what a file of JSON tells; nothing where it is missing."""
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise DataCorruptError(f"{path} holds no description. Get it again.")
+    return found
+
+
+def _check_whole(
+    folder: Path, unet: Path, noise: Path, autoencoder: Path | None, with_text: bool
+) -> None:
+    models = [(unet, _WEIGHTS)]
+    if autoencoder is not None:
+        models.append((autoencoder, _WEIGHTS))
+    if with_text:
+        models.append((folder / "text_encoder", _TEXT_WEIGHTS))
+    needed = [path / "config.json" for path, _ in models] + [noise]
+    lacking = [path for path in needed if not path.is_file()]
+    for path, stem in models:
+        if _variant(path, stem) is None:
+            lacking.append(path / f"{stem}.safetensors")
+    words = [folder / "tokenizer" / n for n in ("tokenizer.json", "vocab.json")]
+    if with_text and not any(path.is_file() for path in words):
+        lacking.append(words[0])
+    if not lacking:
+        return
+    names = ", ".join(str(path.relative_to(folder)) for path in lacking)
+    advice = ""
+    if any([*path.glob("*.bin")] for path, _ in models):
+        advice = (
+            " Weights in .bin files could run code and are not read: convert them, "
+            "where you trust them, with the save_pretrained of diffusers."
+        )
+    raise FileNotFoundError(
+        f"{folder} is no whole generator: it lacks {names}.{advice}\n{LAYOUT}"
+    )
+
+
+def _variant(folder: Path, stem: str) -> str | None:
+    """Return which variant of the weights is there: "" for the plain ones, or None."""
+    for variant in ("", "fp16"):
+        dotted = f".{variant}" if variant else ""
+        whole = f"{stem}{dotted}.safetensors"
+        parts = f"{stem}.safetensors.index{dotted}.json"
+        if (folder / whole).is_file() or (folder / parts).is_file():
+            return variant
+    return None
+
+
+def _read_noise(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    betas = config.get("trained_betas")
+    flow = config.get("use_flow_sigmas")
+    if (config.get("beta_schedule") not in _BETA_SCHEDULES and betas is None) or flow:
+        raise ValueError(
+            f"{path} describes {config.get('_class_name')!r}, whose noise is not one "
+            "that this suite can sample from. Supported is that of DDPMScheduler, "
+            "DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, "
+            "DPMSolverMultistepScheduler and others with a `beta_schedule` of "
+            f"{', '.join(_BETA_SCHEDULES)}; flow matching is not."
+        )
+    prediction = config.get("prediction_type", "epsilon")
+    check_option(f"prediction_type of {path}", prediction, PREDICTIONS)
+    return {name: config[name] for name in _NOISE if config.get(name) is not None}
+
+
+def _check_inputs(config: Any, folder: Path) -> None:
+    for name in _FURTHER_INPUTS:
+        if (value := config.get(name)) is not None:
+            raise ValueError(
+                f"{folder} is a network that needs more than a noisy sample and the "
+                f"embedding of a text ({name}={value!r}): Stable Diffusion 1 and 2, "
+                "and unconditional models, are supported."
+            )
+    if config.in_channels != config.out_channels:
+        raise ValueError(
+            f"{folder} takes {config.in_channels} channels and gives "
+            f"{config.out_channels}: networks for filling in, or with learned "
+            "variances, are not supported."
+        )
+    if config.sample_size is None:
+        raise ValueError(f"{folder / 'config.json'} must tell the sample_size.")
+
+
+def _load_decoder(diffusers: Any, folder: Path, shape: Sequence[int]) -> dict[str, Any]:
+    kind = _describe(folder / "config.json").get("_class_name")
+    check_option(f"_class_name of {folder / 'config.json'}", kind, _AUTOENCODERS)
+    autoencoder = _load(getattr(diffusers, str(kind)), folder)
+    config = autoencoder.config
+    if config["latent_channels"] != shape[0]:
+        raise ValueError(
+            f"{folder} decodes latents of {config['latent_channels']} channels, but "
+            f"the network denoises {shape[0]}: they belong to different models."
+        )
+    # Only the way back to pictures is needed.
+    del autoencoder.encoder, autoencoder.quant_conv
+    factor = 2 ** (len(config["block_out_channels"]) - 1)
+    return {
+        "decoder": LatentDecoder(autoencoder, float(config.get("shift_factor") or 0)),
+        "scaling": float(config["scaling_factor"]),
+        "size_px": (factor * shape[1], factor * shape[2]),
+    }
+
+
+def _embed_nothing(folder: Path) -> Tensor:
+    """Return the embedding of the empty text, float32 (1, n_tokens, n_features)."""
+    path = folder / "text_encoder"
+    names = _describe(path / "config.json").get("architectures") or [None]
+    check_option(f"architectures of {path}", names[0], ("CLIPTextModel",))
+    transformers = _import("transformers")
+    encoder = _load(transformers.CLIPTextModel, path, _TEXT_WEIGHTS).float()
+    words = folder / "tokenizer"
+    try:
+        load = transformers.AutoTokenizer.from_pretrained
+        tokenizer = load(words, local_files_only=True)
+        most = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+        rule = {"padding": "max_length", "max_length": most, "truncation": True}
+        tokens = tokenizer("", return_tensors="pt", **rule)
+        masked = getattr(encoder.config, "use_attention_mask", False)
+        mask = tokens.attention_mask if masked else None
+        with torch.no_grad():
+            found: Tensor = encoder(tokens.input_ids, attention_mask=mask)[0]
+    except _LOADER_ERRORS as error:
+        raise _unfit(words, f"a tokenizer for {path.name}", error) from error
+    return found
+
+
+def _load(cls: Any, folder: Path, stem: str = _WEIGHTS) -> Any:
+    try:
+        # What it draws is replaced; the caller's generator must not notice.
+        with own_torch_stream(0, "not used"):
+            module, told = cls.from_pretrained(
+                folder,
+                variant=_variant(folder, stem) or None,
+                use_safetensors=True,
+                local_files_only=True,
+                low_cpu_mem_usage=find_spec("accelerate") is not None,
+                output_loading_info=True,
+            )
+    except _LOADER_ERRORS as error:
+        raise _unfit(folder, f"a {cls.__name__}", error) from error
+    # They would have random weights.
+    absent = sorted({*told["missing_keys"], *map(str, told["mismatched_keys"])})
+    if absent:
+        raise DataCorruptError(
+            f"The weights in {folder} do not fit their description: {len(absent)} are "
+            f"missing or of another shape ({', '.join(absent[:4])}). Get the folder "
+            "again."
+        )
+    if extra := told["unexpected_keys"]:
+        logger.warning("%s holds %d weights that are not used", folder, len(extra))
+    return module
+
+
+def _unfit(folder: Path, kind: str, error: Exception) -> DataCorruptError:
+    return DataCorruptError(
+        f"{folder} cannot be read as {kind} ({_first_line(error)}). It is damaged or "
+        "of another kind: get it again."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+
+
+def _import(package: str) -> Any:
+    # Slow to import, and optional.
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f'Generators of images need {package}: pip install "neurovis[generate]".'
+        ) from error

@@ -1,0 +1,326 @@
+"""Images that drive a brain: `neurovis generate`, and what belongs to it."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from neurovis.cli_fit import fit_app, split_floats, split_subjects
+from neurovis.cli_run import (
+    Bootstrap,
+    Device,
+    FitStore,
+    HeldOutPictures,
+    Permutations,
+    Regions,
+    Seed,
+    Subject,
+    finish,
+    run_app,
+    say,
+    split_names,
+)
+from neurovis.cli_train import train_app
+
+generate_app = typer.Typer(
+    help="Generate images.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+class Sampler(StrEnum):
+    """Ways from noise to an image."""
+
+    dpm_solver = "dpm-solver++"
+    ddim = "ddim"
+    ddpm = "ddpm"
+
+
+class ModelPrecision(StrEnum):
+    """Types of the weights of a generator."""
+
+    auto = "auto"
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Kind(StrEnum):
+    """What a small generator denoises."""
+
+    latent = "latent"
+    pixel = "pixel"
+
+
+class ClipRecipe(StrEnum):
+    """Published ways to train a linear map of embeddings."""
+
+    braindive = "braindive"
+    brainscuba = "brainscuba"
+
+
+Generator = Annotated[
+    str,
+    typer.Option(
+        help="sketch:latent, sketch:pixel, sketch:FILE, a folder of diffusers, or "
+        "OWNER/NAME of the hub."
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Images at once [as memory allows].")
+]
+
+
+def _batch(size: int | None) -> int | Literal["auto"]:
+    return "auto" if size is None else size
+
+
+@generate_app.callback()
+def generate() -> None:
+    """Generate images."""
+
+
+@generate_app.command("braindive")
+def generate_braindive(
+    encoder: Annotated[
+        Path, typer.Option(help="Folder of a fitted model, below `models` of a fit.")
+    ],
+    region: Annotated[str, typer.Option(help="Region to drive.")],
+    generator: Generator = "sketch:latent",
+    against: Annotated[
+        str | None, typer.Option(help="Region whose mean is subtracted.")
+    ] = None,
+    ratio: Annotated[float, typer.Option(help="Factor of that mean.")] = 1.0,
+    images: Annotated[int, typer.Option(help="Images with and without guidance.")] = 96,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
+    scale: Annotated[
+        float, typer.Option(help="Strength; below 0 it suppresses.")
+    ] = 130.0,
+    relative: Annotated[
+        bool,
+        typer.Option("--relative", help="Strength as a share of the predicted noise."),
+    ] = False,
+    start: Annotated[float, typer.Option(help="Guide from this share of steps.")] = 0.0,
+    stop: Annotated[float, typer.Option(help="Guide up to this share of steps.")] = 1.0,
+    copies: Annotated[int, typer.Option(help="Copies to average gradients over.")] = 1,
+    shift: Annotated[int, typer.Option(help="Shift copies by up to so many px.")] = 0,
+    noise: Annotated[float, typer.Option(help="Noise of copies, levels of 0..1.")] = 0,
+    fixed_noise: Annotated[
+        bool,
+        typer.Option(
+            "--fixed-noise", help="No gradient through the denoiser: saves memory."
+        ),
+    ] = False,
+    steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 50,
+    sampler: Annotated[
+        Sampler, typer.Option(help="How to sample.")
+    ] = Sampler.dpm_solver,
+    self_attention: Annotated[
+        float, typer.Option(help="Self-attention guidance; the paper has 0.75.")
+    ] = 0.0,
+    precision: Annotated[
+        ModelPrecision, typer.Option(help="Weights of the generator.")
+    ] = ModelPrecision.auto,
+    save_memory: Annotated[
+        bool, typer.Option("--save-memory", help="Gradient checkpointing: slower.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let the hub be asked.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the encoder's network, if moved.")
+    ] = None,
+    heldout: Annotated[
+        Path | None, typer.Option(help="Folder of a model of another brain.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="open_clip:NAME.TAG@FILE: a judge that is not the guide."),
+    ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="What the judge should see: face, place, body, word, food."),
+    ] = None,
+    batch_size: BatchSize = None,
+    bootstrap: Bootstrap = 2000,
+    out: Annotated[Path, typer.Option(help="Folder for images and tables.")] = Path(
+        "results/drive"
+    ),
+    device: Device = "auto",
+) -> None:
+    """Generate images that drive a region of a fitted encoder."""
+    from neurovis.adapters.image_generators import load_image_generator
+    from neurovis.adapters.zero_shot import load_zero_shot
+    from neurovis.generation.sampling import SamplingSettings
+    from tasks.braindive_drive import GuideSettings, drive_region
+    from tasks.picture_gradients import load_gradient_encoder
+
+    judging = None
+    if judge is not None:
+        name, at, file = judge.partition("@")
+        if not at:
+            raise ValueError(f"`judge` must be open_clip:NAME.TAG@FILE; got {judge!r}.")
+        judging = load_zero_shot(name, file, device=device)
+    other = None if heldout is None else load_gradient_encoder(heldout, device=device)
+    drive_region(
+        load_image_generator(
+            generator,
+            device=device,
+            precision=precision.value,
+            gradient_checkpointing=save_memory,
+            local_files_only=not download,
+        ),
+        load_gradient_encoder(encoder, weights=weights, device=device),
+        out,
+        region=region,
+        against=against,
+        ratio=ratio,
+        seeds=range(first_seed, first_seed + images),
+        guide=GuideSettings(
+            scale=scale,
+            scale_kind="relative" if relative else "absolute",
+            through_denoiser=not fixed_noise,
+            start=start,
+            stop=stop,
+            copies=copies,
+            shift_px=shift,
+            noise_sd=noise,
+        ),
+        sampling=SamplingSettings(steps, sampler.value, self_attention),
+        heldout=other,
+        judge=judging,
+        category=category,
+        batch_size=_batch(batch_size),
+        n_bootstrap=bootstrap,
+    )
+    finish(out)
+
+
+@run_app.command("braindive")
+def run_braindive(
+    generator: Generator = "sketch:latent",
+    images: Annotated[int, typer.Option(help="Images per region, guided or not.")] = 96,
+    controls: Annotated[int, typer.Option(help="Images per control, strength.")] = 48,
+    scale: Annotated[float, typer.Option(help="Strength of guidance.")] = 3.0,
+    scales: Annotated[
+        str, typer.Option(help="Further strengths, separated by commas.")
+    ] = "0.1,0.3,1,10,30,100",
+    steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 25,
+    sampler: Annotated[Sampler, typer.Option(help="How to sample.")] = Sampler.ddim,
+    batch_size: BatchSize = None,
+    bootstrap: Bootstrap = 2000,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures, report.")] = (
+        Path("results/braindive")
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Drive regions of a simulated brain, and let others judge the images."""
+    from neurovis.adapters.image_generators import load_image_generator
+    from tasks.braindive_experiment import DiveSettings
+    from tasks.braindive_experiment import run_braindive as run
+
+    run(
+        load_image_generator(generator, device=device),
+        out,
+        settings=DiveSettings(
+            n_images=images,
+            n_controls=controls,
+            scale=scale,
+            scales=tuple(split_floats("scales", scales)),
+            n_steps=steps,
+            sampler=sampler.value,
+        ),
+        seed=seed or 0,
+        device=device,
+        batch_size=_batch(batch_size),
+        n_bootstrap=bootstrap,
+    )
+    finish(out)
+
+
+@train_app.command("generator")
+def train_generator_command(
+    kind: Annotated[
+        Kind, typer.Option(help="Denoise latents of an autoencoder, or pixels.")
+    ] = Kind.latent,
+    pictures: Annotated[
+        int | None, typer.Option(help="Drawings to train on [24000].")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the denoiser [16].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights and card.")] = Path(
+        "results/generator"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a small generator of drawings."""
+    from tasks.sketch_training import SketchRecipe, train_generator
+
+    recipe = SketchRecipe(kind.value)
+    if pictures is not None or epochs is not None:
+        recipe = recipe.shortened(
+            recipe.n_pictures if pictures is None else pictures,
+            recipe.denoiser.max_epochs if epochs is None else epochs,
+        )
+    trained = train_generator(out, recipe=recipe, seed=seed, device=device)
+    say(f"validation: loss {trained.card['val_loss']:.3f}")
+    say(f"{trained.weights} ({trained.card['bytes'] / 1e6:.1f} MB)")
+
+
+@fit_app.command("clip-encoder")
+def fit_clip_encoder_command(
+    data: Annotated[
+        str,
+        typer.Option(help="NAME:PATH: nsd, algonauts, v4-images, objects-fmri, ..."),
+    ],
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="NETWORK[@WEIGHTS] [ViT-B/16 of LAION-2B; its weights]."),
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="What is the embedding: output, or LAYER.")
+    ] = "output",
+    recipe: Annotated[
+        ClipRecipe, typer.Option(help="How to train.")
+    ] = ClipRecipe.braindive,
+    epochs: Annotated[int | None, typer.Option(help="Epochs [100].")] = None,
+    subject: Subject = None,
+    regions: Regions = None,
+    test: HeldOutPictures = "auto",
+    store: FitStore = None,
+    permutations: Permutations = 1000,
+    bootstrap: Bootstrap = 1000,
+    out: Annotated[Path, typer.Option(help="Folder for tables, models, report.")] = (
+        Path("results/fit-clip-encoder")
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train the voxel encoder of BrainDiVE or BrainSCUBA on embeddings."""
+    from dataclasses import replace
+
+    from tasks.clip_encoder import BACKBONE, fit_clip_encoder
+    from tasks.clip_encoder_recipe import published_recipe
+
+    how = published_recipe(recipe.value)
+    if epochs is not None:
+        how = replace(how, epochs=epochs, name=f"{how.name}, {epochs} epochs")
+    fit_clip_encoder(
+        data,
+        backbone or BACKBONE,
+        out,
+        layer=layer,
+        recipe=how,
+        subjects=split_subjects(subject) if subject else None,
+        regions=split_names(regions) if regions else None,
+        test=test,
+        store=store,
+        n_permutations=permutations,
+        n_bootstrap=bootstrap,
+        seed=seed or 0,
+        device=device,
+    )
+    finish(out)

@@ -1,0 +1,1 @@
+"""Images from noise: noise levels, generators, and how they are sampled."""
