@@ -26,6 +26,7 @@ import argparse
 import statistics
 import time
 from functools import partial
+from itertools import pairwise
 
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, StableDiffusionPipeline
@@ -49,7 +50,7 @@ def make_guide(device):
     widths = (3, 32, 64, 64)
     layers = []
     with own_torch_stream(0, "generation benchmark"):
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.ReLU()]
         pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         network = nn.Sequential(*layers, *pooled, nn.Linear(64, N_UNITS))

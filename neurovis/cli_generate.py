@@ -2,11 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from neurovis.cli_fit import fit_app, split_floats, split_subjects
+from neurovis.cli_fit import Resize, fit_app, split_floats, split_subjects
 from neurovis.cli_run import (
     Bootstrap,
     Device,
@@ -57,6 +57,13 @@ class ClipRecipe(StrEnum):
 
     braindive = "braindive"
     brainscuba = "brainscuba"
+
+
+class ClipPrecision(StrEnum):
+    """Precision of the frozen network that embeds pictures."""
+
+    float32 = "float32"
+    autocast = "autocast"
 
 
 Generator = Annotated[
@@ -196,6 +203,51 @@ def generate_braindive(
     finish(out)
 
 
+@generate_app.command("anagram")
+def generate_anagram(
+    views: Annotated[
+        str, typer.Option(help="Two views, such as identity,rotate-180.")
+    ] = "identity,rotate-180",
+    regions: Annotated[
+        str, typer.Option(help="Two of face, place, body, word, food.")
+    ] = "face,place",
+    generator: Generator = "sketch:pixel",
+    images: Annotated[int, typer.Option(help="Pictures per condition.")] = 48,
+    scale: Annotated[float, typer.Option(help="Strength of each guidance.")] = 10.0,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="More weight to views that are behind.")
+    ] = False,
+    steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 25,
+    batch_size: BatchSize = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures, report.")] = (
+        Path("results/anagrams")
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Make pictures that show two things in two views, for a simulated brain."""
+    from neurovis.adapters.image_generators import load_image_generator
+    from neurovis.generation.sampling import SamplingSettings
+    from tasks.anagrams import AnagramSettings, run_anagrams
+
+    run_anagrams(
+        load_image_generator(generator, device=device),
+        out,
+        settings=AnagramSettings(
+            views=tuple(split_names(views)),
+            regions=tuple(split_names(regions)),
+            n_images=images,
+            scale=scale,
+            sampling=SamplingSettings(steps, "ddim"),
+            balance=balance,
+        ),
+        seed=seed or 0,
+        device=device,
+        batch_size=_batch(batch_size),
+    )
+    finish(out)
+
+
 @run_app.command("braindive")
 def run_braindive(
     generator: Generator = "sketch:latent",
@@ -287,8 +339,36 @@ def fit_clip_encoder_command(
         ClipRecipe, typer.Option(help="How to train.")
     ] = ClipRecipe.braindive,
     epochs: Annotated[int | None, typer.Option(help="Epochs [100].")] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Rate before the first epoch; raise it for few pictures [0.0003]."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per step [64, brainscuba: 32].")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of AdamW [0.02, brainscuba: 0.015].")
+    ] = None,
+    no_augment: Annotated[
+        bool,
+        typer.Option(
+            "--no-augment",
+            help="Pictures as they are, embedded once: much faster.",
+        ),
+    ] = False,
+    precision: Annotated[
+        ClipPrecision, typer.Option(help="Of the frozen network; autocast is for GPUs.")
+    ] = ClipPrecision.float32,
+    resize: Annotated[
+        Resize | None, typer.Option(help="Pictures to input [the network's own rule].")
+    ] = None,
     subject: Subject = None,
     regions: Regions = None,
+    min_ncsnr: Annotated[
+        float | None, typer.Option(help="Leave out units below this ncsnr (nsd).")
+    ] = None,
     test: HeldOutPictures = "auto",
     store: FitStore = None,
     permutations: Permutations = 1000,
@@ -306,16 +386,29 @@ def fit_clip_encoder_command(
     from tasks.clip_encoder_recipe import published_recipe
 
     how = published_recipe(recipe.value)
-    if epochs is not None:
-        how = replace(how, epochs=epochs, name=f"{how.name}, {epochs} epochs")
+    wishes: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "weight_decay": weight_decay,
+    }
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    if no_augment:
+        wishes |= {"gain": 0.0, "shift_px": 0, "noise_sd": 0.0}
+    if precision.value != how.precision:
+        wishes["precision"] = precision.value
+    if wishes:
+        how = replace(how, **wishes, name=f"{how.name}, changed")
     fit_clip_encoder(
         data,
         backbone or BACKBONE,
         out,
         layer=layer,
         recipe=how,
+        resize=None if resize is None else resize.value,
         subjects=split_subjects(subject) if subject else None,
         regions=split_names(regions) if regions else None,
+        min_ncsnr=min_ncsnr,
         test=test,
         store=store,
         n_permutations=permutations,

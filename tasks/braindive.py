@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neurovis.adapters.braindive import BrainGuidance
 from neurovis.core.checks import check_whole
 from neurovis.core.device import in_batches
 from neurovis.core.errors import DataCorruptError
@@ -21,7 +20,6 @@ from neurovis.core.files import (
     check_writable_folder,
     plain,
     read_table,
-    sha256_bytes,
     sha256_file,
     sha256_json,
     write_table,
@@ -30,7 +28,12 @@ from neurovis.core.log import progress
 from neurovis.core.pictures import read_image, write_png
 from neurovis.core.store import lock
 from neurovis.generation.image_generator import ImageGenerator
-from neurovis.generation.sampling import MOST_SEED, SamplingSettings, sample_images
+from neurovis.generation.sampling import (
+    MOST_SEED,
+    Guidance,
+    SamplingSettings,
+    sample_images,
+)
 
 MANIFEST = "manifest.csv"
 
@@ -50,8 +53,9 @@ class DriveCondition:
     name : str
         Name in tables; also that of the folder, so letters, digits, ".", "+", "-" and
         "_" only, and a letter or digit first.
-    guidance : BrainGuidance or None
-        What drives; None: nothing does.
+    guidance : Guidance or None
+        What drives, such as `neurovis.adapters.braindive.BrainGuidance`; None: nothing
+        does.
     seeds : tuple of int
         One per image, 0 to 2**32 - 1. Equal seeds start from equal noise in all
         conditions.
@@ -67,7 +71,7 @@ class DriveCondition:
     """
 
     name: str
-    guidance: BrainGuidance | None
+    guidance: Guidance | None
     seeds: tuple[int, ...]
     region: str = ""
     identity: str = field(default="")
@@ -92,17 +96,7 @@ class DriveCondition:
         """What its images depend on besides generator, sampling and seed."""
         if self.guidance is None:
             return {"guidance": None}
-        told = {
-            k: v
-            for k, v in vars(self.guidance).items()
-            if k not in ("encoder", "weights")
-        }
-        weights = self.guidance.weights.detach().cpu().numpy()
-        return {
-            "guidance": told,
-            "weights": sha256_bytes(weights.tobytes()),
-            "encoder": self.identity,
-        }
+        return {"guidance": self.guidance.parameters, "encoder": self.identity}
 
 
 def generate_images(
@@ -306,7 +300,8 @@ def _read_manifest(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
             f"{path} is no manifest of generated images: it lacks {missing}. Choose "
             "another folder, or remove it."
         )
-    table["region"] = table["region"].fillna("").astype(str)
+    regions = table["region"].astype(object)
+    table["region"] = regions.where(regions.notna(), "").astype(str)
     # Names such as "007" look like numbers in a table; those of folders do not.
     table["condition"] = [Path(file).parent.name for file in table["file"]]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]

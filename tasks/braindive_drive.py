@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurovis.adapters.braindive import BrainGuidance, region_weights
 from neurovis.adapters.zero_shot import ZeroShotJudge
@@ -33,9 +33,11 @@ from tasks.braindive_scores import (
     label_shares,
 )
 from tasks.picture_gradients import GradientEncoder
-from tasks.runs import begin_run, check_same_run
+from tasks.runs import begin_run
 
 TASK = "braindive-drive"
+
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def drive_region(
     encoder : GradientEncoder
         Whose prediction is driven, on the device of the generator.
     out : str or Path
-        Folder for ``images``, ``manifest.csv``, ``looks.parquet`` and the scores.
+        Folder for ``images``, ``manifest.csv``, ``looks.parquet`` (what was measured of
+        each image), ``labels.parquet`` (with a judge) and the scores.
     region : str
         What to drive: a region of the encoder's units.
     against : str, optional
@@ -118,11 +121,11 @@ def drive_region(
     sampling : SamplingSettings, optional
         How images are sampled.
     heldout : GradientEncoder, optional
-        Encoder of another brain, best with another network, that has the region too.
+        Encoder of another brain, best with another network, that has the same regions.
     judge : ZeroShotJudge, optional
         Names categories; not with the network that guides.
     category : str, optional
-        What the judge should see; needed with a judge.
+        What the judge should see; with a judge, and not without.
     batch_size : int or "auto", default "auto"
         Images at once.
     n_bootstrap : int, default 2000
@@ -132,34 +135,40 @@ def drive_region(
     -------
     Score
         Table of `tasks.braindive_scores.braindive_scores`; what was not asked is NaN.
+        Activations are in the unit of the responses that the encoder was fitted to.
 
     Raises
     ------
     ValueError
-        If the region is unknown or holds no fitted unit, an option cannot be, or `out`
-        holds another run.
+        If a region is unknown or holds no fitted unit, the held-out encoder or the
+        judge is the one that guides, an option cannot be, or `out` holds another run.
     FloatingPointError
         If samples or too many gradients are not finite.
     MemoryError
         If a single image does not fit.
+    PermissionError, NotADirectoryError
+        If `out` cannot be written.
 
     Notes
     -----
     A large predicted activation says that the search succeeded. Whether a brain
-    responds needs a new measurement.
+    responds needs a new measurement. The held-out encoder predicts what is driven: the
+    same region, or the same difference of two.
     """
     guide = GuideSettings() if guide is None else guide
     sampling = SamplingSettings() if sampling is None else sampling
     check_whole("n_bootstrap", n_bootstrap, low=2)
-    if judge is not None:
-        check_option("category", category or "", judge.classes)
-    masks = {name: torch.from_numpy(m) for name, m in encoder.regions.items()}
-    weights = region_weights(
-        masks, region, against=against, ratio=ratio, fitted=encoder.fitted
-    )
+    here, there = encoder.device, image_generator.device
+    if (here.type, here.index or 0) != (there.type, there.index or 0):
+        raise ValueError(
+            f"`encoder` must be on the device of the generator, {there}; it is on "
+            f"{here}."
+        )
+    _check_observers(encoder, heldout, judge, category)
+    weights = _weights(encoder, "encoder", region, against, ratio)
+    other = None
     if heldout is not None:
-        other = {name: torch.from_numpy(m) for name, m in heldout.regions.items()}
-        other_weights = region_weights(other, region, fitted=heldout.fitted)
+        other = (heldout, _weights(heldout, "heldout", region, against, ratio))
     options = dict(vars(guide))
     guidance = BrainGuidance(encoder, weights, **options)
     conditions = [
@@ -171,20 +180,23 @@ def drive_region(
             "task": TASK,
             "generator": image_generator.name,
             "fingerprint": image_generator.fingerprint,
-            "encoder": encoder.fingerprint,
+            "encoder": encoder.name,
             "region": region,
             "against": against,
             "ratio": ratio,
             "seeds": [int(seed) for seed in seeds],
             "guide": options,
             "sampling": vars(sampling),
-            "heldout": None if heldout is None else heldout.fingerprint,
-            "judge": None if judge is None else judge.fingerprint,
+            "heldout": None if heldout is None else heldout.name,
+            "judge": None if judge is None else judge.name,
+            "observers": {
+                name: observer.fingerprint
+                for name, observer in _observers(encoder, heldout, judge).items()
+            },
             "category": category,
             "n_bootstrap": n_bootstrap,
         }
     )
-    check_same_run(out, arguments)
     folder = begin_run(out, arguments)
     with deterministic():
         manifest = generate_images(
@@ -194,76 +206,147 @@ def drive_region(
             settings=sampling,
             batch_size=batch_size,
         )
-        parts, embeddings = [], []
-        for condition in conditions:
-            rows = manifest[manifest["condition"] == condition.name]
-            shown = load_generated(folder, rows)
-            table = pd.DataFrame(
-                {
-                    "guide_activation": _activation(encoder, weights, shown),
-                    "saturated_share": rows["saturated"].to_numpy(np.float64),
-                },
-                index=range(len(rows)),
-            ).reindex(columns=list(METRICS))
-            if heldout is not None:
-                table["heldout_activation"] = _activation(heldout, other_weights, shown)
-            embedded = np.full((len(rows), 1), np.nan, np.float32)
-            label: Any = ""
-            if judge is not None:
-                shares, embedded = judge.name_classes(shown)
-                label = np.array(judge.classes)[shares.argmax(axis=1)]
-                table["judge_accuracy"] = (label == category).astype(np.float64)
-                table["judge_confidence"] = shares.max(axis=1)
-            embeddings.append(embedded)
-            parts.append(
-                table.assign(
-                    condition=condition.name,
-                    region=region,
-                    seed=rows["seed"].to_numpy(),
-                    scale=rows["scale"].to_numpy(),
-                    judge_label=label,
-                    file=rows["file"].to_numpy(),
-                )
-            )
-    looks = pd.concat(parts, ignore_index=True)
+        looks, embeddings = _look(
+            folder,
+            manifest.assign(region=region),
+            (encoder, weights),
+            other,
+            judge,
+            category,
+        )
     write_table(folder / "looks.parquet", looks)
     if judge is not None:
-        shares_table = label_shares(looks, judge.classes, [region])
-        write_table(folder / "labels.parquet", shares_table)
+        shares = label_shares(looks, judge.classes, [region])
+        write_table(folder / "labels.parquet", shares)
     scores = braindive_scores(
         looks,
-        np.concatenate(embeddings),
+        embeddings,
         regions=[region],
         stimuli=f"{TASK}:{sha256_json(manifest['sha256'].tolist())[:12]}",
         n_bootstrap=n_bootstrap,
     )
+    units = {"guide_activation": encoder.response_unit}
+    units["heldout_activation"] = "" if heldout is None else heldout.response_unit
+    metric = scores["metric"].str.removesuffix("_difference")
+    scores = scores.assign(task=TASK, unit=metric.map(units).fillna(scores["unit"]))
     provenance = collect(
         0,
         image_generator.device,
         dtype=str(image_generator.dtype).removeprefix("torch."),
         fingerprints={
             "generator": image_generator.fingerprint,
-            "encoder": encoder.fingerprint,
+            **arguments["observers"],
         },
         call=arguments,
-        notes=_notes(image_generator, encoder, judge),
+        notes=_notes(image_generator, encoder, heldout, judge),
     )
     score = Score(scores, provenance)
     score.save(folder)
     return score
 
 
+def _observers(
+    encoder: GradientEncoder,
+    heldout: GradientEncoder | None,
+    judge: ZeroShotJudge | None,
+) -> dict[str, GradientEncoder | ZeroShotJudge]:
+    every = {"encoder": encoder, "heldout": heldout, "judge": judge}
+    return {name: one for name, one in every.items() if one is not None}
+
+
+def _check_observers(
+    encoder: GradientEncoder,
+    heldout: GradientEncoder | None,
+    judge: ZeroShotJudge | None,
+    category: str | None,
+) -> None:
+    """Refuse those who would judge their own work, and categories nobody names."""
+    if heldout is not None and heldout.fingerprint == encoder.fingerprint:
+        raise ValueError(
+            "`heldout` is the encoder that guides: what it predicts is no evidence. "
+            "Give that of another brain."
+        )
+    if judge is None:
+        if category is not None:
+            raise ValueError(
+                f"`category` needs a `judge` that could see it; got {category!r} alone."
+            )
+        return
+    check_option("category", category or "", judge.classes)
+    if judge.network_hash in _networks(encoder):
+        raise ValueError(
+            f"`judge` {judge.name} is the network that guides, which images fool "
+            "first. Give another network."
+        )
+
+
+def _networks(encoder: GradientEncoder) -> set[str]:
+    return {reader.backbone.weights_hash for reader in encoder.readers}
+
+
+def _weights(
+    encoder: GradientEncoder, name: str, region: str, against: str | None, ratio: float
+) -> Tensor:
+    try:
+        return region_weights(
+            encoder.regions,
+            region,
+            against=against,
+            ratio=ratio,
+            fitted=encoder.fitted,
+        )
+    except ValueError as error:
+        raise ValueError(f"`{name}` {encoder.name}: {error}") from error
+
+
+def _look(
+    folder: Path,
+    manifest: pd.DataFrame,
+    guide: tuple[GradientEncoder, Tensor],
+    heldout: tuple[GradientEncoder, Tensor] | None,
+    judge: ZeroShotJudge | None,
+    category: str | None,
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """Return what everybody makes of each image, and the judge's embeddings."""
+    looks = manifest[["condition", "region", "seed", "scale", "file"]].assign(
+        **dict.fromkeys(METRICS, np.nan),
+        judge_label="",
+        saturated_share=manifest["saturated"].to_numpy(np.float64),
+    )
+    embeddings: list[NDArray[np.float32]] = []
+    # Not all at once: published images are large.
+    for start in range(0, len(manifest), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        at = looks.index[rows]
+        shown = load_generated(folder, manifest.iloc[rows])
+        looks.loc[at, "guide_activation"] = _activation(*guide, shown)
+        if heldout is not None:
+            looks.loc[at, "heldout_activation"] = _activation(*heldout, shown)
+        if judge is None:
+            embeddings.append(np.full((len(shown), 1), np.nan, np.float32))
+            continue
+        shares, embedded = judge.name_classes(shown)
+        labels = np.array(judge.classes)[shares.argmax(axis=1)]
+        looks.loc[at, "judge_label"] = labels
+        looks.loc[at, "judge_accuracy"] = (labels == category).astype(np.float64)
+        looks.loc[at, "judge_confidence"] = shares.max(axis=1)
+        embeddings.append(embedded)
+    return looks, np.concatenate(embeddings)
+
+
 def _activation(
-    encoder: GradientEncoder, weights: torch.Tensor, shown: NDArray[np.uint8]
+    encoder: GradientEncoder, weights: Tensor, shown: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
+    # Units of weight 0 may be undefined.
     used = (weights != 0).numpy()
     responses = encoder.predict(list(shown))[:, used].astype(np.float64)
-    return np.asarray(responses @ weights.numpy()[used])
+    return np.asarray(responses @ weights.numpy()[used].astype(np.float64))
 
 
 def _notes(
     image_generator: ImageGenerator,
     encoder: GradientEncoder,
+    heldout: GradientEncoder | None,
     judge: ZeroShotJudge | None,
 ) -> list[str]:
     notes = [
@@ -274,6 +357,15 @@ def _notes(
     ]
     if not image_generator.trained:
         notes.append(f"{image_generator.name}: untrained weights")
+    if heldout is not None:
+        notes += [f"Held-out encoder: {note}" for note in heldout.notes]
+        if _networks(heldout) & _networks(encoder):
+            notes.append(
+                "The held-out encoder looks through a network that guides: images that "
+                "fool the network fool both."
+            )
     if judge is not None and not judge.trained:
         notes.append(f"judge {judge.name}: untrained weights")
-    return [note for note in notes if note]
+    if judge is None and heldout is None:
+        notes.append("Nobody but the guide looked at the images: no evidence.")
+    return list(dict.fromkeys(notes))

@@ -27,7 +27,7 @@ from neurovis.core.store import Store
 from neurovis.core.types import Score
 from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.pixel_ascent import ascend_pixels
-from neurovis.generation.sampling import SamplingSettings
+from neurovis.generation.sampling import MOST_SEED, SamplingSettings
 from tasks.braindive import DriveCondition, generate_images, load_generated
 from tasks.braindive_observers import (
     Observers,
@@ -51,6 +51,7 @@ from tasks.sketch_training import draw_sketches
 FloatArray = NDArray[np.float64]
 Pictures = NDArray[np.uint8]
 
+SWEEP = "sweep"
 SUPPRESSED, PERMUTED, ASCENT = "suppressed", "permuted regions", "pixel ascent"
 REAL, REAL_BEST = "real, random", "real, best measured"
 _CANDIDATES = 606
@@ -74,8 +75,13 @@ class DiveSettings:
         Steps from noise to image.
     sampler : str, default "ddim"
         See `neurovis.generation.sampling.SamplingSettings`.
-    copies, shift_px, noise_sd
-        Averaging of gradients, see `neurovis.adapters.braindive.BrainGuidance`.
+    copies : int, default 1
+        Copies over which gradients are averaged; see
+        `neurovis.adapters.braindive.BrainGuidance`.
+    shift_px : int, default 0
+        Pixels that copies are shifted by, at most.
+    noise_sd : float, default 0
+        Noise that is added to copies.
     n_drawn : int, default 4000
         Drawings to train each network on, and to show each brain.
     n_candidates : int, default 1000
@@ -111,11 +117,17 @@ class DiveSettings:
         for scale in (self.scale, *self.scales):
             if check_between("scale", scale, low=0) == 0:
                 raise ValueError("`scale` and `scales` must be above 0.")
-        if self.scale in self.scales or len(set(self.scales)) < len(self.scales):
+        # As names of folders tell them.
+        told = [f"{scale:g}" for scale in (self.scale, *self.scales)]
+        if len(set(told)) < len(told):
             raise ValueError(
                 "`scales` must differ from each other and from `scale` "
-                f"({self.scale}); got {self.scales}."
+                f"({self.scale}) in six digits; got {self.scales}."
             )
+        SamplingSettings(self.n_steps, self.sampler)
+        check_whole("copies", self.copies, low=1)
+        check_whole("shift_px", self.shift_px, low=0)
+        check_between("noise_sd", self.noise_sd, low=0)
 
 
 def run_braindive(
@@ -177,7 +189,7 @@ def run_braindive(
     Luo, Henderson, Wehbe and Tarr (2023). NeurIPS 36. arXiv:2306.03089.
     """
     settings = DiveSettings() if settings is None else settings
-    check_whole("seed", seed, low=0)
+    check_whole("seed", seed, low=0, high=(MOST_SEED - settings.n_images) // 1000)
     check_whole("n_bootstrap", n_bootstrap, low=2)
     place = resolve(device)
     if image_generator.size_px != (32, 32):
@@ -289,9 +301,9 @@ def _conditions(
 
     def add(kind: str, scale: float, seeds: tuple[int, ...], order: Any = None) -> None:
         for region in CATEGORIES:
-            mask = torch.from_numpy(masks[region])
+            mask = masks[region]
             if order is not None:
-                mask = mask[torch.from_numpy(order)]
+                mask = mask[order]
             guidance = BrainGuidance(
                 seen.guide,
                 contrast_weights(len(mask), mask),
@@ -305,15 +317,18 @@ def _conditions(
 
     add(GUIDED, settings.scale, seeds)
     for scale in settings.scales:
-        add("sweep", scale, few)
+        add(SWEEP, scale, few)
     add(SUPPRESSED, -settings.scale, few)
     add(PERMUTED, settings.scale, few, shuffled)
     return found
 
 
 def _kind(name: str, region: str) -> str:
-    """Return what a condition is called in tables."""
-    return name.split(f"-{region}-")[0].replace("-", " ") if region else name
+    """Return what a condition is called in tables: "sweep 0.3" for other strengths."""
+    if not region:
+        return name
+    kind, scale = name.split(f"-{region}-")
+    return f"{SWEEP} {scale}" if kind == SWEEP else kind.replace("-", " ")
 
 
 def _look_at_all(
@@ -356,7 +371,7 @@ def _ascended(
     masks = region_columns(seen.responses[0])
     store, found = Store(folder / "parts"), {}
     for region in CATEGORIES:
-        weights = contrast_weights(len(masks[region]), torch.from_numpy(masks[region]))
+        weights = contrast_weights(len(masks[region]), masks[region])
         guidance = BrainGuidance(seen.guide, weights)
         seeds = [1000 * seed + k for k in range(settings.n_controls)]
 

@@ -111,8 +111,10 @@ def write_braindive_report(folder: str | Path) -> Path:
     """
     run = load_braindive_run(folder)
     check_writable_folder(run.folder)
+    # First, because it reads files that may be damaged.
+    sheets = _contact_sheets(run)
     conditions, strength = _condition_figure(run), _strength_figure(run)
-    matrix, sheets = _label_figure(run), _contact_sheets(run)
+    matrix = _label_figure(run)
     save_figures(run.folder, [conditions, *strength, matrix, *sheets])
     call = run.provenance.call
     regions = region_names(run.scores)

@@ -91,14 +91,16 @@ def braindive_scores(
     Raises
     ------
     ValueError
-        If columns are missing or lengths differ.
+        If columns are missing, lengths differ, or a condition has a seed twice for a
+        region.
 
     Notes
     -----
     Whoever guides is no judge: `guide_activation` says how well the search for large
     predictions succeeded, and nothing of a brain.
     """
-    check_columns("images", images.columns, ("condition", "region", "seed", *METRICS))
+    keys = ["condition", "region", "seed"]
+    check_columns("images", images.columns, (*keys, "scale", *METRICS))
     check_whole("n_bootstrap", n_bootstrap, low=2)
     if len(images) != len(embeddings):
         raise ValueError(
@@ -106,6 +108,12 @@ def braindive_scores(
             f"{len(embeddings)}."
         )
     images = images.reset_index(drop=True)
+    if images.duplicated(keys).any():
+        twice = images.loc[images.duplicated(keys), keys].iloc[0].to_dict()
+        raise ValueError(
+            f"`images` must have one row per condition, region and seed; got two of "
+            f"{twice}."
+        )
     best = _best_quarter(images)
     table = pd.concat([images, best.assign(condition=BEST_QUARTER)])
     rows: list[dict[str, Any]] = []
@@ -120,7 +128,7 @@ def braindive_scores(
             base["scale"] = float(part["scale"].iloc[0])
             for metric in METRICS:
                 values = part[metric].to_numpy(np.float64)
-                drawn = _resample(values, (condition, region), **options)
+                drawn = _resample(values, condition, **options)
                 draws[metric].append(drawn)
                 rows.append({**base, **_summary(metric, values, drawn)})
             distance = _diversity(embeddings[part.index])
@@ -180,10 +188,11 @@ def _best_quarter(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _resample(
-    values: FloatArray, keys: tuple[str, str], *, n_bootstrap: int, seed: int
+    values: FloatArray, condition: str, *, n_bootstrap: int, seed: int
 ) -> FloatArray:
-    # Equal draws for all metrics of a set of images.
-    rng = generator(seed, TASK, *keys)
+    # Equal draws for all metrics of a set of images, and for all regions: their images
+    # start from the same noise, and unguided ones are the same images.
+    rng = generator(seed, TASK, condition)
     picks = rng.integers(0, len(values), (n_bootstrap, len(values)))
     return np.asarray(values[picks].mean(axis=1))
 
@@ -216,7 +225,9 @@ def _means(
     base["scale"] = scales.pop() if len(scales) == 1 else np.nan
     rows = []
     for metric in METRICS:
-        value = float(np.mean([part[metric].mean() for part in parts.values()]))
+        # Not the means of pandas, which leave out what is undefined.
+        each = [part[metric].to_numpy(np.float64).mean() for part in parts.values()]
+        value = float(np.mean(each))
         low, high = percentile_interval(np.mean(draws[metric], axis=0))
         rows.append(
             {
@@ -247,6 +258,16 @@ def _differences(
         for metric in METRICS:
             pair = [x.loc[shared, metric].to_numpy(np.float64) for x in (first, second)]
             gap = pair[0] - pair[1]
+            row = {
+                "model": f"{GUIDED} - {UNGUIDED}",
+                "region": region,
+                "metric": f"{metric}_difference",
+                "value": float(gap.mean()),
+                "n": len(shared),
+            }
+            if np.isnan(gap).any():
+                rows.append(row)
+                continue
             drawn = bootstrap(
                 gap, n_bootstrap=n_bootstrap, rng=generator(seed, TASK, region, metric)
             )
@@ -255,9 +276,7 @@ def _differences(
                 _summary(
                     metric,
                     values,
-                    _resample(
-                        values, (name, region), n_bootstrap=n_bootstrap, seed=seed
-                    ),
+                    _resample(values, name, n_bootstrap=n_bootstrap, seed=seed),
                 )
                 for values, name in zip(pair, (GUIDED, UNGUIDED), strict=True)
             ]
@@ -265,24 +284,18 @@ def _differences(
                 sides[0]["ci_low"] > sides[1]["ci_high"]
                 or sides[0]["ci_high"] < sides[1]["ci_low"]
             )
-            rows.append(
-                {
-                    "model": f"{GUIDED} - {UNGUIDED}",
-                    "region": region,
-                    "metric": f"{metric}_difference",
-                    "value": float(gap.mean()),
-                    "ci_low": float(low),
-                    "ci_high": float(high),
-                    "n": len(shared),
-                    "p_value": _wilcoxon(gap),
-                    "excludes": bool(apart),
-                }
-            )
+            row |= {
+                "ci_low": float(low),
+                "ci_high": float(high),
+                "p_value": _wilcoxon(gap),
+                "excludes": bool(apart),
+            }
+            rows.append(row)
     return rows
 
 
 def _wilcoxon(gap: FloatArray) -> float:
-    if not np.any(gap) or np.isnan(gap).any():
+    if not np.any(gap):
         return float("nan")
     return float(stats.wilcoxon(gap).pvalue)
 
@@ -310,7 +323,7 @@ def _complete(table: pd.DataFrame, stimuli: str, seed: int) -> pd.DataFrame:
         seed=seed,
         unit=metric.map(_UNITS),
         excludes=table["excludes"].astype("boolean"),
-        note=table["note"].fillna("").astype(str),
+        note="",
         n=table["n"].astype("Int64"),
         **{name: table[name].astype(np.float64) for name in floats},
     )

@@ -8,12 +8,7 @@ import pandas as pd
 
 from analysis.plot_style import number_text
 from neurovis.core.checks import check_columns
-from tasks.braindive_experiment import (
-    ASCENT,
-    PERMUTED,
-    REAL_BEST,
-    SUPPRESSED,
-)
+from tasks.braindive_experiment import ASCENT, PERMUTED, REAL_BEST, SUPPRESSED
 from tasks.braindive_scores import BEST_QUARTER, GUIDED, UNGUIDED
 from tasks.report_parts import value_text
 
@@ -147,35 +142,28 @@ def compare_rows(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> int | N
 
 
 def _about_guidance(scores: pd.DataFrame) -> list[str]:
-    found = []
+    found, regions = [], region_names(scores)
     for metric, what in (
         (_HELDOUT, "Held-out brain: its predicted activation is larger"),
         (_JUDGE, "Judge: it sees the preferred category more often"),
     ):
-        larger, others = [], []
-        regions = region_names(scores)
+        told: dict[int | None, list[str]] = {1: [], 0: [], -1: [], None: []}
         for region in regions:
-            pair = [
-                score_row(scores, model, metric, region) for model in (GUIDED, UNGUIDED)
-            ]
-            if pair[0] is None or pair[1] is None:
+            pair = _pair(scores, (GUIDED, UNGUIDED), metric, region)
+            if pair is None:
                 continue
-            told = f"{region} ({value_text(pair[0], 2)} against "
-            told += f"{value_text(pair[1], 2)})"
-            sign = compare_rows(pair[0], pair[1])
-            words = {None: "undefined in ", -1: "smaller in ", 0: "overlapping in "}
-            if sign == 1:
-                larger.append(region)
-            else:
-                others.append(words[sign] + told)
-        if not larger and not others:
+            sign = compare_rows(*pair)
+            values = f" ({value_text(pair[0], 2)} against {value_text(pair[1], 2)})"
+            told[sign].append(region if sign == 1 else region + values)
+        if not any(told.values()):
             continue
         text = f"{what} for guided than for unguided images, with intervals that "
-        text += f"exclude each other, in {len(larger)} of {len(regions)} regions"
-        text += f" ({', '.join(larger)})" if larger else ""
-        text += f"; {'; '.join(others)}" if others else ""
-        means = [score_row(scores, model, metric) for model in (GUIDED, UNGUIDED)]
-        if means[0] is not None and means[1] is not None:
+        text += f"exclude each other, in {len(told[1])} of {len(regions)} regions"
+        text += f" ({', '.join(told[1])})" if told[1] else ""
+        for sign, word in ((0, "overlapping"), (-1, "smaller"), (None, "undefined")):
+            text += f"; {word} in {', '.join(told[sign])}" if told[sign] else ""
+        means = _pair(scores, (GUIDED, UNGUIDED), metric)
+        if means is not None:
             text += f". Mean of regions: {value_text(means[0], 2)} against "
             text += value_text(means[1], 2)
         found.append(text + ".")
@@ -183,7 +171,7 @@ def _about_guidance(scores: pd.DataFrame) -> list[str]:
 
 
 def _about_choice(scores: pd.DataFrame) -> list[str]:
-    pair = _means(scores, (BEST_QUARTER, GUIDED), _HELDOUT)
+    pair = _pair(scores, (BEST_QUARTER, GUIDED), _HELDOUT)
     if pair is None:
         return []
     words = {
@@ -199,7 +187,7 @@ def _about_choice(scores: pd.DataFrame) -> list[str]:
 
 
 def _about_suppression(scores: pd.DataFrame) -> list[str]:
-    pair = _means(scores, (SUPPRESSED, UNGUIDED), _HELDOUT)
+    pair = _pair(scores, (SUPPRESSED, UNGUIDED), _HELDOUT)
     if pair is None:
         return []
     words = {
@@ -237,8 +225,8 @@ def _about_permutation(scores: pd.DataFrame) -> list[str]:
 
 
 def _about_ascent(scores: pd.DataFrame) -> list[str]:
-    pair = _means(scores, (ASCENT, UNGUIDED), _HELDOUT)
-    own = _means(scores, (ASCENT, GUIDED), "guide_activation")
+    pair = _pair(scores, (ASCENT, UNGUIDED), _HELDOUT)
+    own = _pair(scores, (ASCENT, GUIDED), "guide_activation")
     if pair is None or own is None:
         return []
     words = {
@@ -320,10 +308,10 @@ def _about_prior(scores: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
     return [text]
 
 
-def _means(
-    scores: pd.DataFrame, models: Sequence[str], metric: str
+def _pair(
+    scores: pd.DataFrame, models: Sequence[str], metric: str, region: str = ALL
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    first, second = (score_row(scores, model, metric) for model in models)
+    first, second = (score_row(scores, model, metric, region) for model in models)
     return None if first is None or second is None else (first, second)
 
 

@@ -29,13 +29,12 @@ from tasks.encoding_features import FeatureSource
 from tasks.encoding_fits import Candidate
 from tasks.encoding_maps import write_maps
 from tasks.encoding_parts import Part
-from tasks.encoding_run import save_held_out
+from tasks.encoding_run import CLIP_ENCODERS, save_held_out
 from tasks.encoding_tables import baseline_tables, model_tables, save_tables
 from tasks.feature_specs import parse_features, pictures_of
 from tasks.picture_networks import OUTPUT, read_network
 from tasks.runs import begin_run
 
-TASK = "clip-encoder"
 BACKBONE = "timm:vit_base_patch16_clip_224.laion2b"
 """The network of BrainDiVE: the vision tower of OpenCLIP ViT-B/16, with projection."""
 
@@ -117,6 +116,9 @@ def fit_clip_encoder(
     which is much faster. Nothing is chosen by held-out pictures: the weights of the
     last epoch are kept.
 
+    The published learning rate is for about 9000 pictures. With few of them 100 epochs
+    are few steps, and predictions are too small (R2 suffers more than r): raise it.
+
     References
     ----------
     Luo, Henderson, Wehbe & Tarr (2023), arXiv:2306.03089.
@@ -139,7 +141,7 @@ def fit_clip_encoder(
     reader = read_network(network, [layer], place)
     arguments = plain(
         {
-            "task": TASK,
+            "task": CLIP_ENCODERS,
             "data": data if isinstance(data, str) else [job.name for job in jobs],
             "responses": {job.name: job.responses for job in jobs},
             "backbone": backbone,
@@ -187,7 +189,9 @@ def fit_clip_encoder(
         notes=list(dict.fromkeys(notes)),
     )
     shown = {job.held.data.subject: _told(job) for job in jobs}
-    return save_tables(folder, tables, shown, TASK, provenance, task=TASK)
+    return save_tables(
+        folder, tables, shown, CLIP_ENCODERS, provenance, task=CLIP_ENCODERS
+    )
 
 
 def _told(job: Job) -> str:

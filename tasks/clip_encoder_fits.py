@@ -21,12 +21,12 @@ from neurovis.core.rng import own_torch_stream
 from neurovis.fitting.train import train
 from tasks.backbone_views import Batch
 from tasks.clip_encoder_model import (
-    CLIP_FILE,
     ClipEncoder,
     read_clip_card,
     save_clip_encoder,
 )
 from tasks.clip_encoder_recipe import ClipEncoderRecipe, augment_views, batches_of
+from tasks.encoder_predict import CLIP_FILE
 from tasks.encoding_data import HeldOut
 from tasks.encoding_features import FeatureSource
 from tasks.encoding_fits import LICENCE, Candidate, Fit

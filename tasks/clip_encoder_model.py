@@ -30,10 +30,9 @@ from neurovis.core.files import (
     write_table,
 )
 from neurovis.core.regions import region_labels
-from tasks.encoder_predict import ModelCard
+from tasks.encoder_predict import CLIP_FILE, ModelCard
 
 WEIGHTS_FILE, UNITS_FILE = "clip_encoder.safetensors", "units.parquet"
-CLIP_FILE = "clip_encoder.json"
 _FILES = (WEIGHTS_FILE, UNITS_FILE)
 _VERSION = 1
 

@@ -36,6 +36,8 @@ from tasks.encoding_fwrf import LAYERS
 from tasks.encoding_parts import projection_file
 
 ATTENTION_FILE = "attention.npz"
+CLIP_FILE = "clip_encoder.json"
+"""Description of an encoder of embeddings, see `tasks.clip_encoder_model`."""
 
 Fitted = EncodingModel | FwRFModel | FittedEncoder
 # By name, weights and rule of resizing.
@@ -91,13 +93,18 @@ class ModelCard:
         return any(bool(facts["untrained"]) for facts in self.spaces)
 
     def check_source(self) -> None:
-        """Refuse features that cannot be computed for pictures.
+        """Refuse features that `load_picture_model` cannot compute for pictures.
 
         Raises
         ------
         ValueError
-            If they came from outside.
+            If they came from outside, or are what an encoder of embeddings looks at.
         """
+        if (self.home / CLIP_FILE).is_file():
+            raise ValueError(
+                f"{self.home} holds an encoder of embeddings: take a linear or trained "
+                "model, or `tasks.picture_gradients.load_gradient_encoder`."
+            )
         for facts in self.spaces:
             if facts["source"] != "network":
                 is_encoder = (self.home / ENCODER_FILE).is_file()
@@ -110,7 +117,7 @@ class ModelCard:
 
 
 def read_model_card(folder: str | Path) -> ModelCard:
-    """Read what is told of a model, linear or trained.
+    """Read what is told of a model of any kind.
 
     Parameters
     ----------
@@ -130,13 +137,13 @@ def read_model_card(folder: str | Path) -> ModelCard:
         If its description is damaged.
     """
     home = check_path("model", folder, kind="folder")
-    file = home / ENCODER_FILE
-    if not file.is_file():
-        file = home / MODEL_FILE
-    if not file.is_file():
+    files = [home / name for name in (ENCODER_FILE, MODEL_FILE, CLIP_FILE)]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
         raise FileNotFoundError(
             f"{home} holds no encoding model: neither {MODEL_FILE} nor {ENCODER_FILE} "
-            "is there. Give one of the folders below `models` of a finished fit."
+            f"nor {CLIP_FILE} is there. Give one of the folders below `models` of a "
+            "finished fit."
         )
     meta = read_json(file)
     try:
@@ -375,7 +382,8 @@ def load_picture_model(
     Raises
     ------
     ValueError
-        If features came from outside, or a network is not that of the model.
+        If features came from outside, the model is an encoder of embeddings, or a
+        network is not that of the model.
     FileNotFoundError, DataCorruptError, MissingDependencyError
         If the model or weights are missing or damaged.
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from data_loaders.algonauts import NAME as ALGONAUTS
@@ -22,12 +23,15 @@ from tasks.brain_sources import split_source
 from tasks.encoder_model import FittedEncoder
 from tasks.encoder_predict import (
     ATTENTION_FILE,
-    Fitted,
+    CLIP_FILE,
+    ModelCard,
+    PictureModel,
     load_picture_model,
     read_model_card,
     save_attention,
 )
 from tasks.encoding_run import save_matrix
+from tasks.picture_gradients import GradientEncoder, load_gradient_encoder
 from tasks.runs import begin_run
 
 TASK = "predict-encoding"
@@ -55,7 +59,8 @@ def predict_encoding(
     Parameters
     ----------
     model : str or Path
-        Folder of one model, linear or trained, below ``models`` of a finished fit.
+        Folder of one model, linear, trained or on embeddings, below ``models`` of a
+        finished fit.
     pictures : str, Path or sequence of ndarray of uint8, shape (H, W, 3), optional
         Folder of pictures, or pictures.
     out : str or Path
@@ -70,7 +75,7 @@ def predict_encoding(
     weights : str or Path, optional
         Weights of the network, if they lie elsewhere by now.
     store : str or Path, optional
-        Where features are kept; in `out` by default.
+        Where features are kept; in `out` by default. Embeddings are not kept.
     attention : bool, default False
         Leave also ``attention.npz``: `names` of the queries of a trained encoder, and
         `maps`, where each of them looks in each picture (float32, pictures x queries x
@@ -110,9 +115,13 @@ def predict_encoding(
         shown = pictures
         table = _numbered(len(shown)) if stimuli is None else stimuli
     _check_stimuli(table, len(shown))
-    look = load_picture_model(model, weights=weights)
-    fitted = look.fitted
+    look = _load(card, weights, place)
     if attention:
+        if not isinstance(look, PictureModel):
+            raise ValueError(
+                "`attention` needs an encoder with queries, 'transformer' or 'masks'; "
+                "this model reads embeddings. Leave `attention` out."
+            )
         look.check_attention(len(shown))
     arguments = plain(
         {
@@ -127,22 +136,33 @@ def predict_encoding(
     where = Path(store) if store is not None else folder / "store" / "features"
     mark = arguments["pictures"]
     with deterministic():
-        seen = look.look(shown, store=where, fingerprint=mark, device=str(place))
-        predicted = seen.predict()
-        if attention:
-            assert isinstance(fitted, FittedEncoder)
-            names = fitted.query_names
-            save_attention(folder / ATTENTION_FILE, names, seen.attention())
+        if isinstance(look, PictureModel):
+            seen = look.look(shown, store=where, fingerprint=mark, device=str(place))
+            predicted = seen.predict()
+            if attention:
+                assert isinstance(look.fitted, FittedEncoder)
+                names = look.fitted.query_names
+                save_attention(folder / ATTENTION_FILE, names, seen.attention())
+        else:
+            predicted = look.predict(shown)
     save_matrix(folder / PREDICTIONS_FILE, predicted)
     write_table(folder / "stimuli.parquet", table)
-    write_table(folder / "units.parquet", fitted.units)
+    write_table(folder / "units.parquet", look.units)
     notes = list(look.notes)
     if challenge is not None:
-        notes += _submit(folder, challenge, subject, fitted, predicted)
+        notes += _submit(folder, challenge, subject, look.units, predicted)
     marks = {"model": arguments["model"], "pictures": arguments["pictures"]}
     provenance = collect(None, place, "float32", marks, arguments, notes)
     write_json(folder / "provenance.json", provenance.to_dict())
     return predicted
+
+
+def _load(
+    card: ModelCard, weights: str | Path | None, place: torch.device
+) -> PictureModel | GradientEncoder:
+    if (card.home / CLIP_FILE).is_file():
+        return load_gradient_encoder(card.home, weights=weights, device=place)
+    return load_picture_model(card.home, weights=weights)
 
 
 def _numbered(n: int) -> pd.DataFrame:
@@ -162,18 +182,18 @@ def _submit(
     folder: Path,
     challenge: Path,
     subject: str,
-    model: Fitted,
+    units: pd.DataFrame,
     predicted: NDArray[np.float32],
 ) -> list[str]:
     """Write the files of the challenge; return what a reader must know of them."""
-    check_columns("units", model.units.columns, ["hemisphere", "challenge_vertex"])
+    check_columns("units", units.columns, ["hemisphere", "challenge_vertex"])
     shapes = response_shapes(
         response_files(algonauts_folder(challenge, subject), "train")
     )
     arrays = {}
     for hemisphere in HEMISPHERES:
-        mine = model.units["hemisphere"].eq(hemisphere).to_numpy()
-        vertex = model.units.loc[mine, "challenge_vertex"].to_numpy(np.int64)
+        mine = units["hemisphere"].eq(hemisphere).to_numpy()
+        vertex = units.loc[mine, "challenge_vertex"].to_numpy(np.int64)
         array = np.zeros((len(predicted), shapes[hemisphere][1]), np.float32)
         array[:, vertex] = np.nan_to_num(predicted[:, mine])
         arrays[hemisphere] = array
@@ -182,7 +202,7 @@ def _submit(
         write_submission(target, subject, arrays["lh"], arrays["rh"], data=challenge)
     n_all = sum(shapes[h][1] for h in HEMISPHERES)
     n_lost = int(np.isnan(predicted).any(axis=0).sum())
-    n_missing = n_all - model.n_units + n_lost
+    n_missing = n_all - len(units) + n_lost
     if not n_missing:
         return []
     return [f"{n_missing} of {n_all} vertices of the submission are 0: not predicted."]

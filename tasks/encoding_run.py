@@ -20,8 +20,9 @@ from tasks.encoding_data import HeldOut
 from tasks.encoding_layers import file_name
 from tasks.runs import read_call
 
-TASK, ENCODERS = "encoding", "brain-encoder"
-"""Experiments that leave such folders: linear models, and trained encoders."""
+TASK, ENCODERS, CLIP_ENCODERS = "encoding", "brain-encoder", "clip-encoder"
+"""Experiments that leave such folders: linear models, trained encoders, and encoders of
+embeddings."""
 
 TABLES = ("units", "regions", "layers", "scores")
 _MEASURED, _ROWS, _UNITS = "measured.npy", "rows.parquet", "units.parquet"
@@ -266,7 +267,7 @@ def load_encoding(folder: str | Path) -> EncodingRun:
     folder = Path(folder)
     if (folder / "run.json").is_file():
         task = read_call(folder).get("task")
-        check_option(f"task of {folder}", task, (TASK, ENCODERS))
+        check_option(f"task of {folder}", task, (TASK, ENCODERS, CLIP_ENCODERS))
     needed = [*(f"{name}.parquet" for name in TABLES), "provenance.json"]
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:

@@ -141,8 +141,8 @@ def choose_layers(regions: pd.DataFrame) -> pd.DataFrame:
         One row per subject, model, region and layer: `n_units`, `cv_score` (mean over
         units of what cross-validation within the training rows explained), `r` and
         `r2` (means of held-out pictures), `ceiling_r`, and `chosen`, True for the layer
-        with the largest `cv_score` (the first of equal ones). Held-out pictures have no
-        part in the choice.
+        with the largest `cv_score` (the first of equal ones), or without any other.
+        Held-out pictures have no part in the choice.
     """
     keys = ["data", "subject", "model", "family", "region"]
     wanted = regions[regions["measure"].isin(["cv_score", "r", "r2", "ceiling_r"])]
@@ -154,7 +154,8 @@ def choose_layers(regions: pd.DataFrame) -> pd.DataFrame:
     order = wanted[index].drop_duplicates()
     table = order.merge(wide.reset_index(), on=index, how="left", sort=False)
     top = table.groupby(keys, sort=False)["cv_score"].transform("max")
-    is_top = table["cv_score"] == top
+    alone = ~table.duplicated(keys, keep=False)
+    is_top = (table["cv_score"] == top) | alone
     first = ~table[is_top].duplicated(keys)
     chosen = pd.Series(False, index=table.index)
     chosen[first[first].index] = True

@@ -19,8 +19,9 @@ from torch import Tensor
 from neurovis.adapters.feature_models import Backbone
 from neurovis.core.device import exact_float32, resolve
 from neurovis.core.regions import REGION_UNIONS, region_labels, region_mask
-from tasks.clip_encoder_model import CLIP_FILE, ClipEncoder, load_clip_encoder
+from tasks.clip_encoder_model import ClipEncoder, load_clip_encoder
 from tasks.encoder_predict import (
+    CLIP_FILE,
     Fitted,
     ModelCard,
     PictureModel,
@@ -143,6 +144,8 @@ class GradientEncoder:
         From features to the units that are fitted.
     antialias : bool, default True
         As `tasks.picture_networks.fit_to_input`.
+    response_unit : str, default ""
+        Unit of responses; "" where it is not known.
     """
 
     name: str
@@ -157,6 +160,7 @@ class GradientEncoder:
     spaces: tuple[_Space, ...]
     readout: Readout
     antialias: bool = True
+    response_unit: str = ""
 
     @property
     def n_units(self) -> int:
@@ -378,4 +382,5 @@ def _gradient_encoder(
         spaces=tuple(spaces),
         readout=readout,
         antialias=antialias,
+        response_unit=str(card.training.get("response_unit") or ""),
     )

@@ -69,7 +69,7 @@ def fit_to_input(
                 f"the network is 'none'; got {size}."
             )
         return images
-    scaled = rule._scaled_size(size)
+    scaled = rule.scaled_size(size)
     if scaled != size:
         images = F.interpolate(
             images, scaled, mode="bilinear", align_corners=False, antialias=antialias

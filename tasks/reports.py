@@ -24,6 +24,9 @@ _REPORTS = {
     "probes": ("tasks.probes_report", "finish_probes"),
     "diet": ("tasks.diet_report", "finish_diet"),
     "braindive": ("tasks.braindive_report", "finish_braindive"),
+    "braindive-drive": ("tasks.braindive_drive_report", "finish_drive"),
+    "clip-encoder": ("tasks.clip_encoder_report", "finish_clip_encoder"),
+    "anagrams": ("tasks.anagrams_report", "finish_anagrams"),
 }
 
 

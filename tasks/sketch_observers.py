@@ -92,7 +92,18 @@ class SketchNetwork(nn.Module):
         self.activation = look.activation
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the embedding, shape (n, 64), of images of 0..1; gradients flow."""
+        """Embed images; gradients flow.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (n, 3, 32, 32), 0..1
+            Images.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, 64)
+            Embedding.
+        """
         x = 2 * images - 1
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             x = _ACTIVATIONS[self.activation](norm(layer(x)))
@@ -101,7 +112,18 @@ class SketchNetwork(nn.Module):
         return x.mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits of classes, shape (n, n_classes)."""
+        """Name classes; gradients flow.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (n, 3, 32, 32), 0..1
+            Images.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, n_classes)
+            Logits.
+        """
         logits: Tensor = self.head(self.embed(images))
         return logits
 
@@ -149,7 +171,7 @@ def train_sketch_network(
     n_classes = int(labels.max()) + 1
     with own_torch_stream(seed, "sketch network", role):
         network = SketchNetwork(look, n_classes)
-    targets = torch.from_numpy(labels)
+    targets = torch.tensor(labels)  # a copy: those of tables cannot be written to
 
     def batches(epoch: int) -> Sequence[Any]:
         order = generator(seed, "sketch network", role, epoch).permutation(len(labels))
@@ -222,10 +244,10 @@ def name_classes(
     place = next(network.parameters()).device
     shares, embedding = [], []
     with exact_float32():
-        for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), 256):
+        for part in torch.split(torch.tensor(images), 256):
             seen = part.permute(0, 3, 1, 2).to(place).float() / 255
             embedded = network.embed(seen)
-            shares.append(network.head(embedded).double().softmax(1).cpu())
+            shares.append(network.head(embedded).cpu().double().softmax(1))
             embedding.append(embedded.cpu())
     return torch.cat(shares).numpy(), torch.cat(embedding).numpy()
 
@@ -252,7 +274,18 @@ class EmbeddingEncoder:
     test_r: NDArray[np.float64]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return responses, shape (n, n_units), to images of 0..1; gradients flow."""
+        """Predict responses; gradients flow.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (n, 3, 32, 32), 0..1
+            Images.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, n_units)
+            In standard deviations.
+        """
         embedded = F.normalize(self.network.embed(images), dim=1)
         place = embedded.device
         return embedded @ self.coef.to(place) + self.intercept.to(place)

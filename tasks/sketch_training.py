@@ -174,17 +174,22 @@ def draw_sketches(n: int, *, seed: int) -> tuple[Tensor, pd.DataFrame]:
     """
     # Grey drawings and noisy backgrounds are left out: small networks learn to draw
     # the noise before they learn to draw the things.
-    found = make_category_pictures(
-        6 * n + 60, size_px=SIDE_PX, categories=CATEGORIES, seed=seed
-    )
-    table = found.table
-    plain_ones = table[
-        table["background"].isin(["gradient", "scene"]) & ~table["grey"].astype(bool)
-    ]
-    each = [
-        plain_ones[plain_ones["category"] == category].index[: -(-n // 5)]
-        for category in CATEGORIES
-    ]
+    n_made, each_n = 6 * n + 60, -(-n // len(CATEGORIES))
+    each: list[pd.Index[int]] = []
+    while min(map(len, each), default=0) < each_n:
+        found = make_category_pictures(
+            n_made, size_px=SIDE_PX, categories=CATEGORIES, seed=seed
+        )
+        table = found.table
+        plain_ones = table[
+            table["background"].isin(["gradient", "scene"])
+            & ~table["grey"].astype(bool)
+        ]
+        each = [
+            plain_ones[plain_ones["category"] == category].index[:each_n]
+            for category in CATEGORIES
+        ]
+        n_made *= 2  # few drawings can lack a category; the first ones stay the same
     rows = np.stack([index.to_numpy() for index in each], axis=1).ravel()[:n]
     kept = [
         torch.from_numpy(found.load(int(row)).copy()).permute(2, 0, 1)
@@ -217,7 +222,20 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = SketchEncoder(), SketchDecoder()
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return latents, and what is seen again of them (with noise in training)."""
+        """Shorten pictures and show them again.
+
+        Parameters
+        ----------
+        pictures : Tensor of float32, shape (n, 3, 32, 32), -1..1
+            Drawings.
+
+        Returns
+        -------
+        latents : Tensor of float32, shape (n, 8, 8, 8)
+            What they are shortened to.
+        seen : Tensor of float32, shape (n, 3, 32, 32)
+            What is seen of them, with noise added in training.
+        """
         latents = self.encoder(pictures)
         noisy = latents
         if self.training:
@@ -256,7 +274,7 @@ def train_generator(
     ------
     TypeError, ValueError
         If an argument is wrong, or `out` holds another training.
-    ModuleNotFoundError
+    MissingDependencyError
         If diffusers is not installed.
     PermissionError, NotADirectoryError
         If `out` cannot be written.
@@ -384,10 +402,12 @@ def velocity_loss(
     ----------
     module : torch.nn.Module
         The denoiser.
-    clean, noise : Tensor of float32, shape (n, C, h, w)
-        What was drawn, and standard normal noise.
+    clean : Tensor of float32, shape (n, C, h, w)
+        What was drawn.
     steps : Tensor of int64, shape (n,)
         Steps of the noise.
+    noise : Tensor of float32, shape (n, C, h, w)
+        Standard normal noise.
     shares : Tensor of float32, shape (n_steps,)
         Cumulative alpha.
 

@@ -27,6 +27,7 @@ from neurovis.adapters.feature_networks import load_small_network
 from neurovis.adapters.open_clip_models import (
     create_open_clip,
     import_open_clip,
+    match_open_clip,
     published_config,
 )
 from neurovis.adapters.trunks import INPUT_FORMATS
@@ -39,7 +40,7 @@ from neurovis.adapters.weights import (
 from neurovis.core.checks import check_option, check_path, check_whole, suggest
 from neurovis.core.rng import own_torch_stream
 
-__all__ = ["Backbone", "list_layers", "load_backbone"]
+__all__ = ["Backbone", "list_layers", "load_backbone", "load_open_clip"]
 
 SOURCES = ("timm", "torchvision", "open_clip", "control")
 # Pixel format and side of the input.
@@ -380,9 +381,53 @@ def _load_torchvision(
     )
 
 
+def load_open_clip(name: str, weights: str | Path) -> tuple[nn.Module, Backbone]:
+    """Load both towers of a model of open_clip, of which one reads texts.
+
+    Parameters
+    ----------
+    name : str
+        ``"open_clip:NAME"`` or ``"open_clip:NAME.TAG"``.
+    weights : str or Path
+        File of the whole model, or ``"seeded:N"``.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        On the CPU, in evaluation mode.
+    backbone : Backbone
+        Its vision tower, as `load_backbone` gives it.
+
+    Raises
+    ------
+    ValueError
+        If the name is another one, or weights are those of a vision tower alone or of
+        another model.
+    FileNotFoundError, DataCorruptError
+        If a file is missing or damaged.
+    MissingDependencyError
+        If open_clip is not installed.
+    """
+    source, _, model = name.partition(":")
+    if source != "open_clip":
+        raise ValueError(
+            f"`name` must be 'open_clip:...', whose networks read texts; got {name!r}."
+        )
+    return _open_clip(model, weights, whole=True)
+
+
 def _load_open_clip(
     name: str, weights: str | Path | None, sides: tuple[int, int] | None
 ) -> Backbone:
+    if sides is not None:
+        raise ValueError("`size_px` of the networks of open_clip cannot be changed.")
+    return _open_clip(name, weights, whole=False)[1]
+
+
+def _open_clip(
+    name: str, weights: str | Path | None, *, whole: bool
+) -> tuple[nn.Module, Backbone]:
+    """Return a model and its vision tower; weights are those of both, or of one."""
     open_clip = import_open_clip()
     full, tag = f"open_clip:{name}", name.partition(".")[2]
     published, (name, config) = name, published_config(name)
@@ -398,25 +443,23 @@ def _load_open_clip(
             f"'open_clip:{name}.{tags[0] if tags else ''}', which tells the "
             f"preprocessing; got {weights!r}. Published are {some or 'none'}.{where}"
         )
-    if sides is not None:
-        raise ValueError("`size_px` of the networks of open_clip cannot be changed.")
     quick_gelu = bool(config.get("quick_gelu"))
-
-    def make() -> nn.Module:
-        model: Any = create_open_clip(published)
-        tower: nn.Module = model.visual
-        return tower
-
-    module = _build(make, seed)
-    if seed is None:
-        path = check_path("weights", weights)
-        state = read_state_dict(path)
-        tower = {
-            key.removeprefix("visual."): value
-            for key, value in state.items()
-            if key.startswith("visual.")
-        }
-        _fill(module, tower or state, str(path))
+    state = {} if seed is not None else read_state_dict(check_path("weights", weights))
+    tower = {
+        key.removeprefix("visual."): value
+        for key, value in state.items()
+        if key.startswith("visual.")
+    }
+    if whole and seed is None and not 0 < len(tower) < len(state):
+        raise ValueError(
+            f"{weights} holds one tower alone; what reads texts needs the whole model."
+        )
+    model: Any = _build(lambda: create_open_clip(published), seed)
+    module: nn.Module = model.visual
+    if seed is None and whole:
+        _fill(model, match_open_clip(state, model), str(weights))
+    elif seed is None:
+        _fill(module, tower or state, str(weights))
     keys = ("size", "mean", "std", "interpolation", "resize_mode", "fill_color")
     defaults = open_clip.transform.PreprocessCfg()
     given = {key: getattr(defaults, key) for key in keys}
@@ -433,7 +476,7 @@ def _load_open_clip(
         (given["fill_color"],) * 3,
     )
     prefix, has_class = _token_layout(module)
-    return Backbone(
+    return model, Backbone(
         full,
         module,
         rule,

@@ -16,14 +16,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neurovis.core.checks import check_between, check_option, check_whole, suggest
+from neurovis.core.files import sha256_bytes
 from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.noise_levels import LEAST_ALPHA_BAR, NoiseLevel
 
 Encoder = Callable[[Tensor], Tensor]
 """From images, float32 (n, 3, H, W) of 0..1, to responses (n, n_units)."""
+
+Units = Sequence[int] | Tensor | NDArray[Any]
+"""Numbers of units, or a mask of bool."""
 
 SCALES = ("absolute", "relative")
 MIXES = ("sigma", "clean")
@@ -31,9 +36,9 @@ MIXES = ("sigma", "clean")
 
 def contrast_weights(
     n_units: int,
-    target: Sequence[int] | Tensor,
+    target: Units,
     *,
-    against: Sequence[int] | Tensor = (),
+    against: Units = (),
     ratio: float = 1.0,
     fitted: Tensor | None = None,
 ) -> Tensor:
@@ -43,9 +48,9 @@ def contrast_weights(
     ----------
     n_units : int
         Units of the encoder.
-    target : sequence of int or Tensor of bool
+    target : sequence of int, or array or Tensor of bool
         Units to drive: their numbers, or a mask of shape (n_units,).
-    against : sequence of int or Tensor of bool, default ()
+    against : sequence of int, or array or Tensor of bool, default ()
         Units whose mean is subtracted.
     ratio : float, default 1
         Factor of that second mean.
@@ -77,10 +82,8 @@ def contrast_weights(
     return total
 
 
-def _mean_of(
-    name: str, units: Sequence[int] | Tensor, n_units: int, fitted: Tensor | None
-) -> Tensor:
-    chosen = torch.as_tensor(units)
+def _mean_of(name: str, units: Units, n_units: int, fitted: Tensor | None) -> Tensor:
+    chosen = _copied(units)
     if chosen.is_floating_point() and chosen.numel():
         raise TypeError(
             f"`{name}` must hold whole numbers of units, or be a mask of bool; got "
@@ -112,6 +115,11 @@ def _mean_of(
             "be driven. Choose a region that overlaps with the fitted units."
         )
     return mask.float() / mask.sum()
+
+
+def _copied(units: Units) -> Tensor:
+    # Masks of tables cannot be written to, and torch warns of sharing them.
+    return units.cpu() if isinstance(units, Tensor) else torch.tensor(units)
 
 
 def region_weights(
@@ -155,7 +163,7 @@ def region_weights(
             raise ValueError(
                 f"There is no region {name!r}.{suggest(name, sorted(regions))}"
             )
-        masks.append(torch.as_tensor(regions[name]).bool())
+        masks.append(_copied(regions[name]).bool())
     own = masks[0]
     try:
         return contrast_weights(
@@ -278,6 +286,13 @@ class BrainGuidance:
             raise ValueError(
                 "`weights` must be finite and not all 0: see `contrast_weights`."
             )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All that images depend on but the encoder, as JSON values."""
+        told = {k: v for k, v in vars(self).items() if k not in ("encoder", "weights")}
+        own = self.weights.detach().float().cpu().contiguous().numpy()
+        return {**told, "weights": sha256_bytes(own.tobytes())}
 
     def acts(self, share: float, level: NoiseLevel) -> bool:
         """Tell whether a step is guided.

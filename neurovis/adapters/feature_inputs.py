@@ -117,14 +117,31 @@ class Preprocessing:
                     f"'none'; got {size}. Use 'crop', 'squash' or 'pad'."
                 )
             return picture
-        scaled = self._scaled_size(size)
+        scaled = self.scaled_size(size)
         if scaled != size:
             resampling = INTERPOLATIONS[self.interpolation]
             image = Image.fromarray(picture).resize(scaled[::-1], resampling)
             picture = np.array(image)
         return _centre(picture, self.size_px, self.fill)
 
-    def _scaled_size(self, size: tuple[int, ...]) -> tuple[int, int]:
+    def scaled_size(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """Return what a picture is scaled to before the centre is taken.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Height and width of the picture.
+
+        Returns
+        -------
+        tuple of int
+            Height and width; meaningless where `resize` is "none".
+
+        Examples
+        --------
+        >>> Preprocessing((4, 4), "crop").scaled_size((10, 30))
+        (4, 12)
+        """
         height, width = self.scaled_px
         if self.resize == "squash":
             return height, width

@@ -136,7 +136,7 @@ def load_image_generator(
         If files are damaged, or weights do not fit their description.
     ValueError
         If an argument is wrong, or the model is of a kind that is not supported.
-    MissingDependencyError, ModuleNotFoundError
+    MissingDependencyError
         If diffusers or transformers is not installed.
 
     Notes
@@ -171,7 +171,7 @@ def load_image_generator(
         # The `to` of diffusers warns of modules that are not there.
         nn.Module.to(module, _dtype(precision, place, small))
         module.eval().requires_grad_(False)
-        inner: Any = module.inner if isinstance(module, LatentDecoder) else module
+        inner: Any = module.inner if isinstance(module, _LatentDecoder) else module
         able = getattr(inner, "_supports_gradient_checkpointing", False)
         if gradient_checkpointing and able:
             inner.enable_gradient_checkpointing()
@@ -254,23 +254,14 @@ def _hub_folder(name: str, local_files_only: bool) -> Path:
 # ------------------------------------------------------------------- reading
 
 
-class LatentDecoder(nn.Module):
-    """The decoder of an autoencoder of diffusers.
-
-    Parameters
-    ----------
-    inner : torch.nn.Module
-        ``diffusers.AutoencoderKL`` or ``diffusers.VQModel``.
-    shift : float, default 0
-        What is added to latents after they were divided by their scale.
-    """
+class _LatentDecoder(nn.Module):
+    """The decoder of an autoencoder of diffusers; `shift` follows the scale."""
 
     def __init__(self, inner: nn.Module, shift: float = 0.0) -> None:
         super().__init__()
         self.inner, self.shift = inner, shift
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Return pictures of -1..1, shape (n, 3, H, W)."""
         autoencoder: Any = self.inner
         pictures: Tensor = autoencoder.decode(latents + self.shift).sample
         return pictures
@@ -417,7 +408,7 @@ def _load_decoder(diffusers: Any, folder: Path, shape: Sequence[int]) -> dict[st
     del autoencoder.encoder, autoencoder.quant_conv
     factor = 2 ** (len(config["block_out_channels"]) - 1)
     return {
-        "decoder": LatentDecoder(autoencoder, float(config.get("shift_factor") or 0)),
+        "decoder": _LatentDecoder(autoencoder, float(config.get("shift_factor") or 0)),
         "scaling": float(config["scaling_factor"]),
         "size_px": (factor * shape[1], factor * shape[2]),
     }

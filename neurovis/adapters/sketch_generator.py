@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from neurovis.adapters.weights import check_state_dict, read_state_dict
 from neurovis.core.checks import check_option, check_path
-from neurovis.core.errors import DataCorruptError
+from neurovis.core.errors import DataCorruptError, MissingDependencyError
 from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.rng import own_torch_stream
 from neurovis.generation.sketch_networks import (
@@ -97,7 +97,7 @@ def build_sketch_networks(kind: str) -> tuple[nn.Module, nn.Module]:
     ------
     ValueError
         If `kind` is unknown.
-    ModuleNotFoundError
+    MissingDependencyError
         If diffusers is not installed.
     """
     check_option("kind", kind, KINDS)
@@ -111,8 +111,9 @@ def _unet_class() -> Any:
     try:
         from diffusers import UNet2DModel
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'Generators of images need diffusers: pip install "neurovis[generate]".'
+        raise MissingDependencyError(
+            "Generators of images need the package diffusers: run "
+            "`pip install 'neurovis[generate]'`."
         ) from error
     return UNet2DModel
 
@@ -195,7 +196,7 @@ def load_sketch_generator(
         If it is damaged or has another hash.
     ValueError
         If it holds something else.
-    ModuleNotFoundError
+    MissingDependencyError
         If diffusers is not installed.
 
     Examples

@@ -6,7 +6,7 @@ Radford et al. (2021). Learning transferable visual models from natural language
 supervision. ICML. arXiv:2103.00020.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,18 +18,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neurovis.adapters.backbones import load_backbone
+from neurovis.adapters.backbones import load_open_clip
 from neurovis.adapters.feature_inputs import Preprocessing
-from neurovis.adapters.open_clip_models import (
-    create_open_clip,
-    import_open_clip,
-    published_config,
-)
-from neurovis.adapters.weights import read_state_dict
-from neurovis.core.checks import check_path
-from neurovis.core.device import exact_float32, in_batches
-from neurovis.core.rng import own_torch_stream
+from neurovis.adapters.open_clip_models import open_clip_tokenizer
+from neurovis.core.device import exact_float32, in_batches, resolve
+from neurovis.core.files import plain, sha256_json
 from neurovis.core.tensors import hash_state_dict
+
+_AT_ONCE = 32
 
 TEMPLATES = (
     "a photo of {}.",
@@ -82,9 +78,24 @@ class ZeroShotJudge:
     trained: bool
 
     @property
+    def network_hash(self) -> str:
+        """SHA-256 of the vision tower, as backbones have it."""
+        return hash_state_dict(self.module.state_dict())
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over the tower and the texts."""
-        return hash_state_dict({**self.module.state_dict(), "texts": self.texts})
+        """SHA-256 of all that answers depend on besides the images."""
+        return sha256_json(
+            plain(
+                {
+                    "network": self.network_hash,
+                    "preprocessing": self.preprocessing.identity,
+                    "classes": self.classes,
+                    "texts": hash_state_dict({"texts": self.texts}),
+                    "temperature": self.temperature,
+                }
+            )
+        )
 
     def name_classes(
         self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
@@ -106,8 +117,12 @@ class ZeroShotJudge:
         Raises
         ------
         TypeError, ValueError
-            If one of them is no image.
+            If there are none, or one of them is no image.
+        MemoryError
+            If a single image does not fit.
         """
+        if not len(images):
+            raise ValueError("`images` is empty: give at least one image.")
         place = self.texts.device
 
         @torch.no_grad()
@@ -119,8 +134,9 @@ class ZeroShotJudge:
             embedded = found[0] if isinstance(found, tuple | list) else found
             return list(F.normalize(embedded.float(), dim=1).cpu())
 
+        shown: Any = images  # an array of images is as good as a sequence
         with exact_float32():
-            rows = torch.stack(in_batches(look, list(images), 32, device=place))
+            rows = torch.stack(in_batches(look, shown, _AT_ONCE, device=place))
             logits = self.temperature * rows.double() @ self.texts.cpu().double().T
         return logits.softmax(1).numpy(), rows.numpy()
 
@@ -156,62 +172,58 @@ def load_zero_shot(
 
     Raises
     ------
-    ValueError
-        If the model is unknown, `names` has less than two classes, or a template has
-        no place for a name.
+    TypeError, ValueError
+        If the model is unknown or reads no texts, `names` has less than two classes, a
+        template has no place for a name, or weights lack the text tower.
     FileNotFoundError, DataCorruptError
-        If the file is missing, damaged, or lacks the text tower.
+        If a file is missing or damaged.
     MissingDependencyError
         If open_clip is not installed.
     """
-    if len(names) < 2 or not all(len(own) for own in names.values()):
-        raise ValueError(
-            "`names` must name at least two classes, each at least once; got "
-            f"{names!r}."
-        )
-    for template in templates:
-        if template.count("{}") != 1:
-            raise ValueError(
-                f"Each of `templates` must hold '{{}}' once; got {template!r}."
-            )
-    source, _, model_name = name.partition(":")
-    if source != "open_clip":
-        raise ValueError(
-            f"`name` must be 'open_clip:...', whose networks read texts; got {name!r}."
-        )
-    seeded = str(weights).startswith("seeded:")
-    backbone = load_backbone(name, weights)
-    with own_torch_stream(0, "zero-shot texts"):
-        model: Any = create_open_clip(model_name).eval().requires_grad_(False)
-    tokenizer = import_open_clip().get_tokenizer(published_config(model_name)[0])
-    if not seeded:
-        path = check_path("weights", weights)
-        state = read_state_dict(path)
-        if not any(key.startswith("visual.") for key in state):
-            raise ValueError(
-                f"{path} holds a vision tower alone; a judge needs the whole model, "
-                "with the tower that reads texts."
-            )
-        model.load_state_dict(state)
+    place = resolve(device)
+    _check_words(names, templates)
+    model, backbone = load_open_clip(name, weights)
+    tokenizer = open_clip_tokenizer(name.partition(":")[2])
     with torch.no_grad(), exact_float32():
         rows = [
-            _embed(model, tokenizer, [t.format(one) for one in own for t in templates])
+            _embed(
+                model, tokenizer, [t.replace("{}", n) for n in own for t in templates]
+            )
             for own in names.values()
         ]
     scale = getattr(model, "logit_scale", None)
-    tower = backbone.module.requires_grad_(False).to(device)
     return ZeroShotJudge(
         backbone.name,
-        tower,
+        backbone.module.requires_grad_(False).to(place),
         backbone.preprocessing,
         tuple(names),
-        torch.stack(rows).to(device),
+        torch.stack(rows).to(place),
         100.0 if scale is None else float(scale.detach().exp()),
         backbone.trained,
     )
 
 
-def _embed(model: Any, tokenizer: Any, texts: list[str]) -> Tensor:
+def _check_words(names: Mapping[str, Sequence[str]], templates: Sequence[str]) -> None:
+    # A text alone would be taken letter by letter.
+    for label, texts in [("templates", templates), *names.items()]:
+        if isinstance(texts, str):
+            raise TypeError(f"`{label}` must be a list of texts; got {texts!r}.")
+    if len(names) < 2 or not all(len(own) for own in names.values()):
+        raise ValueError(
+            "`names` must name at least two classes, each at least once; got "
+            f"{names!r}."
+        )
+    wrong = [text for text in templates if text.count("{}") != 1]
+    if wrong or not len(templates):
+        raise ValueError(
+            "`templates` must be sentences that hold '{}' once, at least one; got "
+            f"{wrong[0] if wrong else ''!r}."
+        )
+
+
+def _embed(
+    model: Any, tokenizer: Callable[[list[str]], Tensor], texts: list[str]
+) -> Tensor:
     embedded = F.normalize(model.encode_text(tokenizer(texts)).float(), dim=1)
     mean: Tensor = F.normalize(embedded.mean(0), dim=0)
     return mean

@@ -135,11 +135,11 @@ def code_fingerprint() -> str:
     Returns
     -------
     str
-        SHA-256 over the source files of `neurovis.adapters`, `neurovis.fitting` and
-        `neurovis.foveation`: results that were kept by other code are not taken for
-        results of this one.
+        SHA-256 over the source files of `neurovis.adapters`, `neurovis.fitting`,
+        `neurovis.foveation` and `neurovis.generation`: results that were kept by other
+        code are not taken for results of this one.
     """
     package = Path(__file__).resolve().parents[1]
-    parts = ("adapters", "fitting", "foveation")
+    parts = ("adapters", "fitting", "foveation", "generation")
     files = sorted(file for part in parts for file in package.glob(f"{part}/*.py"))
     return sha256_bytes(b"".join(sha256_file(file).encode() for file in files))

@@ -12,6 +12,7 @@ multi-task learning (2025). WACV. arXiv:2412.02693.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +150,24 @@ class AnagramGuidance:
         if self.baselines is not None:
             check_baselines(self.baselines, len(self.views))
         check_views(self.views, parts=self.rule == "sum")
+
+    @property
+    def scale(self) -> float:
+        """Largest strength of a view, for tables."""
+        return max(guidance.scale for guidance in self.guidances)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What images depend on besides encoders, as JSON values."""
+        return {
+            "views": [view.parameters for view in self.views],
+            "guidances": [guidance.parameters for guidance in self.guidances],
+            "rule": self.rule,
+            "weights": None if self.weights is None else [*map(float, self.weights)],
+            "balance": self.balance,
+            "baselines": self.baselines and [[*map(float, b)] for b in self.baselines],
+            "rectify": self.rectify,
+        }
 
     def acts(self, share: float, level: NoiseLevel) -> bool:
         """Tell that every step combines views, guided or not.

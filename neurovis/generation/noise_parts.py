@@ -12,6 +12,7 @@ decomposition. ECCV. arXiv:2404.11615.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,11 @@ class NoisePart:
 
     def __post_init__(self) -> None:
         check_whole("size_px", self.size_px, low=1)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it is, as JSON values: its name stands for its filters."""
+        return {"name": self.name, "size_px": self.size_px}
 
     def apply(self, x: Tensor) -> Tensor:
         """Return samples as they are: the network sees all of them.

@@ -5,6 +5,7 @@ neither the size of a batch nor the device changes which image belongs to a seed
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,8 +37,31 @@ MOST_FAILED = 0.05
 class Guidance(Protocol):
     """What moves predictions: `neurovis.adapters.braindive.BrainGuidance`."""
 
+    @property
+    def scale(self) -> float:
+        """Strength, for tables."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What images depend on besides the encoder, as JSON values."""
+        ...
+
     def acts(self, share: float, level: NoiseLevel) -> bool:
-        """Tell whether a step is guided."""
+        """Tell whether a step is guided.
+
+        Parameters
+        ----------
+        share : float
+            Share of the steps that are done, 0..1.
+        level : NoiseLevel
+            Noise of the step.
+
+        Returns
+        -------
+        bool
+            Whether `step` is to be called.
+        """
         ...
 
     def step(
@@ -50,7 +74,29 @@ class Guidance(Protocol):
         base_eps: Tensor | None = None,
         streams: Sequence[torch.Generator] = (),
     ) -> Any:
-        """Return the moved prediction."""
+        """Return the moved prediction.
+
+        Parameters
+        ----------
+        generator : ImageGenerator
+            Denoises and decodes.
+        x : Tensor of float32, shape (n, C, h, w)
+            Noisy samples.
+        step : Tensor or int
+            Step of the noise, as the network takes it.
+        level : NoiseLevel
+            Its signal and noise.
+        base_eps : Tensor, shape (n, C, h, w), optional
+            Noise that is moved; that of the network by default.
+        streams : sequence of torch.Generator
+            One per sample, on the CPU.
+
+        Returns
+        -------
+        object
+            With `eps`, `clean`, `objective`, `norm`, `saturated` and `failed`, as
+            `neurovis.adapters.braindive.Guided` has them.
+        """
         ...
 
 
@@ -154,6 +200,7 @@ def sample_images(
     *,
     settings: SamplingSettings | None = None,
     guidance: Guidance | None = None,
+    noise: Tensor | None = None,
 ) -> Sampled:
     """Sample one batch of images.
 
@@ -167,6 +214,8 @@ def sample_images(
         How to sample.
     guidance : Guidance, optional
         What moves the predictions.
+    noise : Tensor of float32, shape (n, C, h, w), optional
+        Where sampling starts; standard normal noise of the seeds by default.
 
     Returns
     -------
@@ -176,8 +225,8 @@ def sample_images(
     Raises
     ------
     ValueError
-        If there are no seeds, one is out of range, or self-attention is asked for and
-        not there.
+        If there are no seeds, one is out of range, `noise` has another shape, or
+        self-attention is asked for and not there.
     FloatingPointError
         If samples or images are not finite, or gradients fail in more than 5 % of the
         steps.
@@ -193,9 +242,19 @@ def sample_images(
     # from the same noise, and sees the same noise, guided or not.
     beside = [torch_generator(seed, "guidance") for seed in whole]
     scheduler = make_scheduler(generator, settings.sampler)
-    scheduler.set_timesteps(settings.n_steps)
+    with warnings.catch_warnings():
+        # The solver of diffusers calls numpy in a way that numpy 2 advises against.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scheduler.set_timesteps(settings.n_steps)
     place = generator.device
     x = torch.stack([torch.randn(generator.shape, generator=s) for s in streams])
+    if noise is not None:
+        if noise.shape != x.shape:
+            raise ValueError(
+                f"`noise` must have the shape {tuple(x.shape)}, one per seed; got "
+                f"{tuple(noise.shape)}."
+            )
+        x = noise.float()
     x = x.to(place)
     shape = (len(seeds), settings.n_steps)
     objective, norm = np.full(shape, np.nan), np.full(shape, np.nan)

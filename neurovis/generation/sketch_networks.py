@@ -38,7 +38,18 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum, shape (n, width, h, w)."""
+        """Add what two convolutions make of the input.
+
+        Parameters
+        ----------
+        x : Tensor of float32, shape (n, width, h, w)
+            Input.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, width, h, w)
+            Sum.
+        """
         inner = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(inner)))
 
@@ -61,7 +72,18 @@ class SketchEncoder(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return latents, shape (n, 8, 8, 8), of pictures in -1..1."""
+        """Shorten pictures.
+
+        Parameters
+        ----------
+        pictures : Tensor of float32, shape (n, 3, 32, 32), -1..1
+            Pictures.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, 8, 8, 8)
+            Latents.
+        """
         return self.layers(pictures)
 
 
@@ -98,11 +120,33 @@ class SketchDecoder(nn.Module):
         )
 
     def from_raw(self, latents: Tensor) -> Tensor:
-        """Return pictures in -1..1 of latents as the encoder gives them."""
+        """Show latents as the encoder gives them.
+
+        Parameters
+        ----------
+        latents : Tensor of float32, shape (n, 8, 8, 8)
+            Latents, not standardised.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, 3, 32, 32)
+            Pictures, about -1..1.
+        """
         return self.layers(latents)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Return pictures, shape (n, 3, 32, 32), of standardised latents."""
+        """Show standardised latents.
+
+        Parameters
+        ----------
+        latents : Tensor of float32, shape (n, 8, 8, 8)
+            In standard deviations from their mean.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, 3, 32, 32)
+            Pictures, about -1..1.
+        """
         scale, mean = (v[:, None, None] for v in (self.scale, self.mean))
         return self.layers(latents * scale + mean)
 
@@ -110,8 +154,22 @@ class SketchDecoder(nn.Module):
 class PixelShuffleDecoder(nn.Module):
     """From 2 x 2 pixels that lie side by side as channels to pictures: no loss."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, latents: Tensor) -> Tensor:
-        """Return pictures, shape (n, 3, 2 h, 2 w), of shape (n, 12, h, w)."""
+        """Lay channels out as pixels.
+
+        Parameters
+        ----------
+        latents : Tensor of float32, shape (n, 12, h, w)
+            2 x 2 pixels at each place.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, 3, 2 h, 2 w)
+            Pictures.
+        """
         return F.pixel_shuffle(latents, 2)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurovis.core.checks import check_option, check_whole
+from neurovis.core.files import sha256_bytes
 from neurovis.core.rng import generator
 
 VIEWS = (
@@ -59,6 +60,11 @@ class NoiseView(Protocol):
     @property
     def size_px(self) -> int:
         """Side of its pictures."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it is, as JSON values."""
         ...
 
     def apply(self, x: Tensor) -> Tensor:
@@ -155,6 +161,16 @@ class View:
     def size_px(self) -> int:
         """Side of its pictures."""
         return len(self.order)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it is, as JSON values."""
+        order = self.order.cpu().contiguous().numpy()
+        return {
+            "name": self.name,
+            "order": sha256_bytes(order.tobytes()),
+            "sign": self.sign,
+        }
 
     def apply(self, x: Tensor) -> Tensor:
         """Return the view of samples; gradients can flow.

@@ -48,6 +48,7 @@ RUNNABLE = {
     "getting_started.rst": "scores",
     "how_to/brain_data.rst": "ceiling",
     "how_to/compare_scanpaths.rst": "scores",
+    "how_to/drive_regions.rst": "made",
     "how_to/compare_representations.rst": "stack",
     "how_to/fit_encoding_models.rst": "shares",
     "how_to/fixation_maps.rst": "gain",
@@ -72,6 +73,7 @@ UNLISTED = {
     "neurovis.cli_run",
     "neurovis.cli_stimuli",
     "neurovis.cli_train",
+    "neurovis.cli_generate",
     "neurovis.core",
 }
 

@@ -63,13 +63,14 @@ def many_looks(levels=None, *, n=24, n_few=12, seed=0):
                 drawn = [x for x in REGIONS if x not in (region, NOT_DRIVEN)]
                 labels = [region] * n_right
                 labels += [drawn[i % len(drawn)] for i in range(count - n_right)]
+                labels = rng.permutation(labels).tolist()
             hit = np.array(labels) == region
             wobble = rng.normal(0, 0.3, (3, count))
             parts.append(
                 pd.DataFrame(
                     {
                         "guide_activation": guide + wobble[0],
-                        "heldout_activation": heldout + wobble[0] / 2 + wobble[1],
+                        "heldout_activation": heldout + wobble[0] + wobble[1] / 2,
                         "judge_accuracy": hit.astype(float),
                         "second_judge_accuracy": hit.astype(float),
                         "judge_confidence": rng.uniform(0.6, 1, count),

@@ -235,6 +235,18 @@ def test_a_new_name_of_a_region_needs_no_new_image(tmp_path):
     assert written_at(tmp_path) == times
 
 
+def test_a_set_without_any_region_is_resumed(tmp_path):
+    asked = [DriveCondition("unguided", None, (0, 1))]
+    first = generate(tmp_path, asked)
+    times = written_at(tmp_path)
+    pd.testing.assert_frame_equal(first, generate(tmp_path, asked))
+    assert written_at(tmp_path) == times
+    whole = contents(tmp_path)
+    (tmp_path / first["file"][0]).unlink()
+    generate(tmp_path, asked)
+    assert contents(tmp_path) == whole
+
+
 @pytest.mark.parametrize("name", ["007", "1e3", "nan", "True", "NA", "1_0"])
 def test_names_that_look_like_numbers_are_found_again(tmp_path, name):
     asked = [DriveCondition(name, None, (0, 1), region=name)]
@@ -268,10 +280,17 @@ asked = [
 ]
 
 
-def attempt(name, n_syncs):
+def make(name):
+    generate_images(
+        gaussian_generator(0.0, 0.4), asked, folder / name,
+        settings=SamplingSettings(3, "ddim"), batch_size=2,
+    )
+
+
+def attempt(n_syncs):
     child = os.fork()
     if child:
-        return child
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     sync, calls = os.fsync, []
 
     def counted(handle):
@@ -282,32 +301,18 @@ def attempt(name, n_syncs):
         sync(handle)
 
     os.fsync = counted
-    generate_images(
-        gaussian_generator(0.0, 0.4), asked, folder / name,
-        settings=SamplingSettings(3, "ddim"), batch_size=2,
-    )
+    make("killed")
     os._exit(0)
 
 
-def wait(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-assert wait(attempt("whole", None)) == 0
-# A kill at every single write, and between.
+# Here and not in a fork: what is slow to import is imported.
+make("whole")
 codes = []
 while 0 not in codes:
-    codes.append(wait(attempt("once", len(codes) + 1)))
+    # Batches of two images take six writes: all of them are met.
+    codes.append(attempt(1 + (5 * len(codes)) % 7))
     assert codes[-1] in (0, -signal.SIGKILL), codes
-    for path in (folder / "once").rglob("*"):
-        if path.is_file() and codes[-1]:
-            path.rename(folder / f"{len(codes)}-{path.name}")
-# Kills again and again, of one and the same folder.
-again = []
-while 0 not in again:
-    again.append(wait(attempt("killed", 5 + len(again) % 3)))
-    assert again[-1] in (0, -signal.SIGKILL), again
-print(len(codes), len(again))
+print(len(codes))
 """
 
 
@@ -323,13 +328,9 @@ def test_kills_at_any_write_change_no_byte(tmp_path):
     assert done.returncode == 0, done.stderr
     whole = contents(tmp_path / "whole")
     assert len(whole) == 6
-    for name in ("once", "killed"):
-        kept = contents(tmp_path / name)
-        kept.pop(f"{MANIFEST}.lock", None)
-        assert kept == whole
-    n_single, n_repeated = map(int, done.stdout.split())
-    assert n_single > 10
-    assert n_repeated > 2
+    kept = contents(tmp_path / "killed")
+    assert kept == whole
+    assert int(done.stdout) > 4
 
 
 # -------------------------------------------------------------------- bad input
