@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -97,7 +98,8 @@ def drive_region(
 ) -> Score:
     """Generate images that drive a region, and the same seeds without guidance.
 
-    Interrupted, it resumes when called again and ends with identical tables.
+    Interrupted, it resumes when called again and ends with identical tables (on a GPU,
+    torch warns where a network has no deterministic gradient).
 
     Parameters
     ----------
@@ -199,6 +201,9 @@ def drive_region(
     )
     folder = begin_run(out, arguments)
     with deterministic():
+        if there.type != "cpu":
+            # Gradients of some networks have no such form on a GPU.
+            torch.use_deterministic_algorithms(True, warn_only=True)
         manifest = generate_images(
             image_generator,
             conditions,

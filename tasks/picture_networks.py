@@ -71,10 +71,26 @@ def fit_to_input(
         return images
     scaled = rule.scaled_size(size)
     if scaled != size:
-        images = F.interpolate(
-            images, scaled, mode="bilinear", align_corners=False, antialias=antialias
-        )
+        images = _resample(images, scaled, antialias)
     return _centre(images, rule)
+
+
+def _resample(images: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+    # As products: the blurred one of torch has no deterministic gradient on a GPU.
+    rows, columns = (
+        _resampling(old, new, antialias).to(images)
+        for old, new in zip(images.shape[2:], size, strict=True)
+    )
+    return rows @ images @ columns.T
+
+
+def _resampling(old: int, new: int, antialias: bool) -> Tensor:
+    """Return the weights of old rows in new ones, shape (new, old)."""
+    each = torch.eye(old, dtype=torch.float64)[None, None]
+    found = F.interpolate(
+        each, (new, old), mode="bilinear", align_corners=False, antialias=antialias
+    )
+    return found[0, 0]
 
 
 def _centre(images: Tensor, rule: Preprocessing) -> Tensor:

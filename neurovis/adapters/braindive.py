@@ -407,7 +407,7 @@ class BrainGuidance:
             if self.mix == "sigma":
                 shown = level.noise * clean + (1 - level.noise) * leaf
             decoded = generator.decode(shown)
-            saturated = ((decoded < 0) | (decoded > 1)).flatten(1).double().mean(1)
+            saturated = ((decoded < 0) | (decoded > 1)).flatten(1).float().mean(1)
             objective = self.objective(decoded.clamp(0, 1), streams)
             # The scale comes before the backward pass: small gradients vanish in 16
             # bits.
@@ -419,23 +419,28 @@ class BrainGuidance:
         return Guided(
             moved,
             level.clean(x, moved),
-            objective.detach().double(),
-            gradient.flatten(1).double().norm(dim=1),
-            saturated.detach(),
+            objective.detach().cpu().double(),
+            _norms(gradient),
+            saturated.cpu().double(),
             failed,
         )
 
     def _bounded(self, gradient: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         failed = ~torch.isfinite(gradient).flatten(1).all(1)
         gradient = torch.where(failed[:, None, None, None], 0, gradient)
-        # Squares of small or large gradients leave the range of float32.
-        norm = gradient.flatten(1).double().norm(dim=1)
+        norm = _norms(gradient)
         factor = torch.ones_like(norm)
         if self.scale_kind == "relative":
-            length = eps.flatten(1).double().norm(dim=1)
+            length = _norms(eps)
             factor = torch.where(norm > 0, self.scale * length / norm, 0)
         if self.max_norm is not None:
             length = factor.abs() * norm
             most = torch.where(length > self.max_norm, self.max_norm / length, 1)
             factor = factor * most
         return gradient * factor.to(gradient)[:, None, None, None], failed
+
+
+def _norms(x: Tensor) -> Tensor:
+    # Squares of small or large gradients leave the range of float32, and not every
+    # device knows float64.
+    return x.flatten(1).cpu().double().norm(dim=1)

@@ -255,7 +255,6 @@ class AnagramGuidance:
             noises.append(view.map_noise_back(F.pixel_shuffle(look.eps, side)))
             cleans.append(view.map_noise_back(F.pixel_shuffle(look.clean, side)))
         objectives = torch.full((n_views, len(x)), torch.nan, dtype=torch.float64)
-        objectives = objectives.to(x.device)
         objectives[chosen] = torch.stack([look.objective for look in found])
         weights = self._weigh(objectives, share, chosen)
         shares = weights[chosen]
@@ -320,7 +319,7 @@ def _predict(
         eps, clean = level.read(output, seen, generator.prediction)
     else:
         eps, clean = base, level.clean(seen, base)
-    nothing = torch.full((len(seen),), torch.nan, dtype=torch.float64).to(seen.device)
+    nothing = torch.full((len(seen),), torch.nan, dtype=torch.float64)
     failed = torch.zeros(len(seen), dtype=torch.bool, device=seen.device)
     return _Unguided(eps, clean, nothing, nothing, nothing, failed)
 
