@@ -94,11 +94,7 @@ def predict(
 @app.command()
 def demo(
     name: Annotated[
-        str,
-        typer.Argument(
-            help="search, scanpaths, encoding, foveation (all by default), or "
-            "braindive, which needs neurovis[generate]."
-        ),
+        str, typer.Argument(help="Which capability; all by default.")
     ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path(
         "results/demo"
@@ -106,13 +102,12 @@ def demo(
 ) -> None:
     """Run embedded defaults of every capability, offline, in minutes."""
     from neurovis.core.checks import check_option
-    from tasks.demo import DEMOS, FURTHER_DEMOS
+    from tasks.demo import DEMOS
 
-    known = {**DEMOS, **FURTHER_DEMOS}
-    check_option("name", name, ("all", *known))
+    check_option("name", name, ("all", *DEMOS))
     for each in DEMOS if name == "all" else [name]:
-        say(f"demo {each}: {(known[each].__doc__ or '').splitlines()[0]}")
-        for line in known[each](out / each):
+        say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
+        for line in DEMOS[each](out / each):
             say(line)
 
 

@@ -395,16 +395,15 @@ def fit_clip_encoder_command(
     wishes = {name: value for name, value in wishes.items() if value is not None}
     if no_augment:
         wishes |= {"gain": 0.0, "shift_px": 0, "noise_sd": 0.0}
-    if precision.value != how.precision:
-        wishes["precision"] = precision.value
-    if wishes:
-        how = replace(how, **wishes, name=f"{how.name}, changed")
+    told = replace(how, **wishes, precision=precision.value)
+    if told != how:
+        told = replace(told, name=f"{how.name}, changed")
     fit_clip_encoder(
         data,
         backbone or BACKBONE,
         out,
         layer=layer,
-        recipe=how,
+        recipe=told,
         resize=None if resize is None else resize.value,
         subjects=split_subjects(subject) if subject else None,
         regions=split_names(regions) if regions else None,

@@ -199,7 +199,7 @@ def run_diet(
     out: Annotated[Path, typer.Option(help="Folder for tables, figures, report.")] = (
         Path("results/diet")
     ),
-    mirror: Mirror = True,
+    mirror: Mirror = False,
     name: PicturesName = "",
     licence: Licence = "",
     synthetic: Annotated[
@@ -214,11 +214,9 @@ def run_diet(
     from tasks.diet import run_diet as run
     from tasks.diet_networks import diet_recipe
 
-    recipe = diet_recipe()
+    recipe = diet_recipe(mirrors=mirror)
     if epochs is not None:
         recipe = recipe.shortened(epochs)
-    if not mirror:
-        recipe = recipe.without_mirrors()
     run(
         images,
         out,

@@ -278,15 +278,16 @@ def _check_observers(
             )
         return
     check_option("category", category or "", judge.classes)
-    if judge.network_hash in _networks(encoder):
+    if judge.network_hash in {weights for _, weights in _networks(encoder)}:
         raise ValueError(
             f"`judge` {judge.name} is the network that guides, which images fool "
             "first. Give another network."
         )
 
 
-def _networks(encoder: GradientEncoder) -> set[str]:
-    return {reader.backbone.weights_hash for reader in encoder.readers}
+def _networks(encoder: GradientEncoder) -> set[tuple[str, str]]:
+    backbones = [reader.backbone for reader in encoder.readers]
+    return {(one.architecture, one.weights_hash) for one in backbones}
 
 
 def _weights(
@@ -314,10 +315,9 @@ def _look(
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Return what everybody makes of each image, and the judge's embeddings."""
     looks = manifest[["condition", "region", "seed", "scale", "file"]].assign(
-        **dict.fromkeys(METRICS, np.nan),
-        judge_label="",
-        saturated_share=manifest["saturated"].to_numpy(np.float64),
+        judge_label="", **dict.fromkeys(METRICS, np.nan)
     )
+    looks["saturated_share"] = manifest["saturated"].to_numpy(np.float64)
     embeddings: list[NDArray[np.float32]] = []
     # Not all at once: published images are large.
     for start in range(0, len(manifest), _AT_ONCE):
@@ -363,7 +363,8 @@ def _notes(
     if not image_generator.trained:
         notes.append(f"{image_generator.name}: untrained weights")
     if heldout is not None:
-        notes += [f"Held-out encoder: {note}" for note in heldout.notes]
+        own = [note for note in heldout.notes if note not in encoder.notes]
+        notes += [f"Held-out encoder: {note}" for note in own]
         if _networks(heldout) & _networks(encoder):
             notes.append(
                 "The held-out encoder looks through a network that guides: images that "

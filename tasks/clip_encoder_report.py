@@ -170,8 +170,7 @@ def _bar_figure(run: EncodingRun) -> NamedFigure:
     item = ReportFigure(
         figure_of(axes),
         alt="Mean r in each region, with ceiling and chance",
-        caption=f"{limits}; in brackets the number of units. Broken: ceiling; grey "
-        "band: chance.",
+        caption=f"{limits}; in brackets the number of units.",
         wide=True,
     )
     return "regions", item

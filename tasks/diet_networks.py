@@ -49,15 +49,22 @@ class DietNetwork:
         return f"{self.diet} seed {self.seed}"
 
 
-def diet_recipe() -> BackboneRecipe:
+def diet_recipe(*, mirrors: bool = False) -> BackboneRecipe:
     """Return how the networks of the experiment are trained by default.
+
+    Parameters
+    ----------
+    mirrors : bool, default False
+        Mirror half of the views left to right, as most trainings do. It teaches every
+        network that left and right are alike, whatever its pictures show.
 
     Returns
     -------
     BackboneRecipe
         That of the shipped weights, shortened.
     """
-    return compact_recipe().shortened(4)
+    recipe = compact_recipe().shortened(4)
+    return recipe if mirrors else recipe.without_mirrors()
 
 
 def untrained_weights(widths: Sequence[int], seed: int) -> str:
@@ -279,6 +286,11 @@ def run_notes(
     ]
     if synthetic:
         notes.append("Synthetic pictures: made by a program, no photographs.")
+    if recipe.views.mirror:
+        notes.append(
+            "Half of the views were mirrored: all diets taught that left and right are "
+            "alike, which can make an asymmetry, or hide one."
+        )
     if untrained:
         notes.append(
             f'Observers called "{UNTRAINED}" are the same networks before training.'

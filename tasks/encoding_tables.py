@@ -154,7 +154,7 @@ def choose_layers(regions: pd.DataFrame) -> pd.DataFrame:
     order = wanted[index].drop_duplicates()
     table = order.merge(wide.reset_index(), on=index, how="left", sort=False)
     top = table.groupby(keys, sort=False)["cv_score"].transform("max")
-    alone = ~table.duplicated(keys, keep=False)
+    alone = ~table.duplicated(keys, keep=False) & table["r"].notna()
     is_top = (table["cv_score"] == top) | alone
     first = ~table[is_top].duplicated(keys)
     chosen = pd.Series(False, index=table.index)

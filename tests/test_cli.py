@@ -29,6 +29,7 @@ VERBS = [
     "run",
     "fit",
     "train",
+    "generate",
     "predict",
     "report",
     "demo",

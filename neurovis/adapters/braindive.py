@@ -443,4 +443,5 @@ class BrainGuidance:
 def _norms(x: Tensor) -> Tensor:
     # Squares of small or large gradients leave the range of float32, and not every
     # device knows float64.
-    return x.flatten(1).cpu().double().norm(dim=1)
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1).cpu().double(), dim=1)
+    return norms

@@ -219,9 +219,9 @@ def load_sketch_generator(
         with resources.as_file(resources.files("neurovis.adapters") / name) as path:
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"The weights that come with the suite are missing: {path}. "
-                    f"Install neurovis again; or use 'seeded:{kind}:0' (random "
-                    "weights) or a file of `neurovis train generator`."
+                    f"The weights {name} do not come with this version. Train some "
+                    f"with `neurovis train generator --kind {kind}` and give the file, "
+                    f"or use 'seeded:{kind}:0' (random weights)."
                 )
             return _read(path, known)
     return _read(check_path("weights", weights), sha256)

@@ -431,3 +431,19 @@ def test_sampling_does_not_touch_the_default_stream_of_torch():
     before = torch.get_rng_state()
     sample_images(unet_generator(), [0], settings=SamplingSettings(2, "ddpm"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sampling_starts_from_given_noise():
+    toy = unet_generator()
+    settings = SamplingSettings(3, "ddim")
+    noise = torch.stack(
+        [
+            torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(k))
+            for k in (4, 5)
+        ]
+    )
+    own = sample_images(toy, [4, 5], settings=settings)
+    given = sample_images(toy, [0, 1], settings=settings, noise=noise)
+    assert (own.images == given.images).all()
+    with pytest.raises(ValueError, match=r"`noise` must have the shape \(1, 3, 8, 8\)"):
+        sample_images(toy, [0], settings=settings, noise=noise)

@@ -551,6 +551,7 @@ def test_a_run_leaves_networks_tables_and_examples(finished):
     assert "on 10 pictures of pictures for 2 steps" in notes
     assert "no replication at the published scale" in notes
     assert "Synthetic pictures" in notes
+    assert ("views were mirrored" in notes) == bool(small_recipe().views.mirror)
     assert not list(finished.rglob("*.lock"))
 
 
@@ -684,6 +685,8 @@ def test_an_unfinished_or_other_run_cannot_be_loaded(copy):
 
 def test_defaults_are_all_diets_and_a_shorter_recipe_of_the_shipped_weights():
     assert diet_recipe().objective == "selfsup"
+    assert diet_recipe().views.mirror == 0
+    assert diet_recipe(mirrors=True) == compact_recipe().shortened(4)
     shipped = compact_recipe().settings.max_epochs
     assert diet_recipe().settings.max_epochs < shipped
     assert DIETS[0] == "natural"

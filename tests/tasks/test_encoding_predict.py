@@ -1,6 +1,7 @@
 """Predictions for new pictures by models that are loaded from disk."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,14 @@ from neurovis.core.pictures import LazyPictures, write_png
 from neurovis.core.unit_responses import UnitResponses
 from stimuli.category_pictures import make_category_pictures
 from tasks.brain_sources import BrainData
+from tasks.clip_encoder import fit_clip_encoder
+from tasks.clip_encoder_model import CLIP_FILE
+from tasks.clip_encoder_recipe import ClipEncoderRecipe
+from tasks.encoder_predict import load_picture_model, read_model_card
 from tasks.encoding import fit_encoding
 from tasks.encoding_predict import predict_encoding
 from tasks.encoding_run import load_encoding, model_folder
+from tasks.picture_gradients import load_gradient_encoder
 
 NETWORK = "squeezenet1_0"
 CALL = {"n_permutations": 5, "n_bootstrap": 5, "device": "cpu"}
@@ -226,3 +232,69 @@ def test_test_pictures_of_the_challenge_become_a_submission(tmp_path):
         assert len(array) == len(read_table(tmp_path / "out" / "stimuli.parquet"))
     notes = read_json(tmp_path / "out" / "provenance.json")["notes"]
     assert any("of the submission are 0: not predicted" in note for note in notes)
+
+
+# ---------------------------------------------------------- encoders of embeddings
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory, weights):
+    """A fit of an encoder of embeddings, and the folder of the encoder."""
+    out = tmp_path_factory.mktemp("clip") / "run"
+    recipe = ClipEncoderRecipe(2, 8, gain=0, shift_px=0, noise_sd=0)
+    backbone, layer = f"{NETWORK}@{weights}", "fire3:gap"
+    fit_clip_encoder([make_data()], backbone, out, layer=layer, recipe=recipe, **CALL)
+    return out, model_folder(out, "s1", f"{NETWORK}@w", layer)
+
+
+def test_encoders_of_embeddings_predict_as_in_the_fit_and_with_gradients(
+    embedded, tmp_path
+):
+    out, folder = embedded
+    run = load_encoding(out)
+    rows = run.rows("s1")
+    pictures = LazyPictures(picture, rows["row"].tolist())
+    stimuli = rows[["stimulus_id"]]
+    predicted = predict_encoding(
+        folder, pictures, tmp_path, stimuli=stimuli, device="cpu"
+    )
+    np.testing.assert_array_equal(
+        predicted, load_gradient_encoder(folder).predict(pictures)
+    )
+    expected = run.predictions("s1", f"{NETWORK}@w", "fire3:gap")
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    np.testing.assert_array_equal(np.load(tmp_path / "predictions.npy"), predicted)
+    assert read_table(tmp_path / "units.parquet")["unit_id"].tolist() == ["a", "b", "c"]
+    assert read_table(tmp_path / "stimuli.parquet").equals(stimuli)
+    provenance = read_json(tmp_path / "provenance.json")
+    assert provenance["fingerprints"]["model"] == read_model_card(folder).fingerprint
+    assert any("terms of both" in note for note in provenance["notes"])
+    with pytest.raises(ValueError, match="holds a run with pictures="):
+        predict_encoding(folder, pictures[:2], tmp_path, device="cpu")
+
+
+def test_what_encoders_of_embeddings_cannot_do_is_refused(embedded, weights, tmp_path):
+    _, folder = embedded
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="`attention` needs an encoder with queries"):
+        predict_encoding(folder, [picture(0)], out, attention=True)
+    with pytest.raises(ValueError, match="`data set of the model` must be one of"):
+        predict_encoding(folder, out=out, data=f"algonauts:{tmp_path}")
+    with pytest.raises(ValueError, match="holds an encoder of embeddings: take a lin"):
+        load_picture_model(folder)
+    with pytest.raises(ValueError, match="holds an encoder of embeddings: take a lin"):
+        read_model_card(folder).check_source()
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    meta = json.loads((copy / CLIP_FILE).read_text())
+    del meta["training"]
+    (copy / CLIP_FILE).write_text(json.dumps(meta))
+    with pytest.raises(DataCorruptError, match="description of a model"):
+        predict_encoding(copy, [picture(0)], out)
+    arrays = load_file(weights)
+    name = next(iter(arrays))
+    save_file(arrays | {name: arrays[name] + 1}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"weights_hash is .* and was"):
+        predict_encoding(
+            folder, [picture(0)], out, weights=tmp_path / "other.safetensors"
+        )
+    assert not out.exists()
