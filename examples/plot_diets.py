@@ -52,6 +52,7 @@ for label, weights in (("trained", "shipped"), ("untrained", "seeded:0")):
     tables[label] = grating_tuning(responses, ORIENTATIONS_DEG, FREQUENCIES_CPD)
     print(label, network.notes)
     print(tuning_summary(tables[label]).round(2).to_string(index=False))
+print("Two networks and gratings: no human data stand beside these numbers.")
 
 # %%
 # A circular variance of 1 is no tuning to orientation, 0 the sharpest.

@@ -89,7 +89,7 @@ class SketchRecipe:
     n_pictures: int = 24_000
     n_validation: int = 500
     autoencoder: TrainSettings = field(
-        default_factory=lambda: _settings(10, 2e-3, warmup_steps=50)
+        default_factory=lambda: _settings(4, 2e-3, warmup_steps=50)
     )
     denoiser: TrainSettings = field(
         default_factory=lambda: _settings(
