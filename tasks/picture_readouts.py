@@ -20,8 +20,8 @@ from tasks.encoder_predict import Fitted, ModelCard, saved_layouts
 
 BoolArray = NDArray[np.bool_]
 
+# Parts of each feature space, side by side, each of shape (n, n_part).
 Features = list[list[Tensor]]
-"""Parts of each feature space, side by side, each of shape (n, n_part)."""
 
 Readout = Callable[[Features], Tensor]
 

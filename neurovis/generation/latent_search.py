@@ -19,7 +19,7 @@ from neurovis.core.checks import check_array, check_between, check_whole
 from neurovis.core.rng import generator
 
 Draw = Callable[[Tensor], NDArray[np.uint8]]
-"""From latents, float32 (n, *shape) on the CPU, to images (n, H, W, 3)."""
+"""From latents, float32 (n, ...) on the CPU, to images (n, H, W, 3)."""
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """From images, uint8 (n, H, W, 3), to scores (n,)."""
@@ -96,7 +96,7 @@ class LatentSearch:
 
     Parameters
     ----------
-    latents : Tensor of float32, shape (population, *shape)
+    latents : Tensor of float32, shape (population, ...)
         The last generation, best first.
     scores : ndarray of float64, shape (population,)
         Of each; NaN where the predictor had none.
@@ -119,7 +119,7 @@ class LatentSearch:
 
     @property
     def best(self) -> Tensor:
-        """The best latent, shape (*shape)."""
+        """The best latent, of the shape asked for."""
         return self.latents[0]
 
     @property
@@ -143,7 +143,7 @@ def search_latents(
     Parameters
     ----------
     draw : callable
-        From latents, float32 (n, *shape) on the CPU, to images, uint8 (n, H, W, 3);
+        From latents, float32 (n, ...) on the CPU, to images, uint8 (n, H, W, 3);
         equal latents must give equal images.
     score : callable
         From such images to scores, (n,): the higher the better, NaN if undefined.
