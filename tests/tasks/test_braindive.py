@@ -316,6 +316,7 @@ print(len(codes))
 """
 
 
+@pytest.mark.slow
 def test_kills_at_any_write_change_no_byte(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run(
@@ -400,5 +401,5 @@ def test_identical_guidance_tells_identical_parameters():
     assert DriveCondition("a", None, (0,)).parameters == {"guidance": None}
     doubled = replace(guide(), weights=torch.tensor([0.5, 0.5, 0.0]))
     other = DriveCondition("a", doubled, (0,), identity="mean").parameters
-    assert other["guidance"] == one["guidance"]
-    assert other["weights"] != one["weights"]
+    told, others = one["guidance"], other["guidance"]
+    assert [name for name in told if told[name] != others[name]] == ["weights"]

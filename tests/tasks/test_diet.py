@@ -124,7 +124,10 @@ def test_resamples_of_trials_are_shared_by_all_networks():
     assert difference["value"] == 0
     # Equal in every resample is no interval of width 0.
     assert difference[["ci_low", "ci_high", "p_value", "p_holm"]].isna().all()
-    assert difference["note"] == "no interval: equal in all resamples"
+    assert difference["note"] == (
+        "no interval: equal in all resamples; "
+        "published networks differ in classes too: 1000 and 100"
+    )
     assert difference["verdict"] == "undecided"
 
 

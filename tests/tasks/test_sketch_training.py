@@ -285,6 +285,7 @@ print(*[attempt(n) for n in (1, 5, 8, 4, None)])
 """
 
 
+@pytest.mark.slow
 def test_kills_change_no_byte_of_the_weights(tmp_path):
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
