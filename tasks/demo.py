@@ -132,14 +132,14 @@ def demo_foveation(out: Path) -> list[str]:
         experiments=("generalisation", "window-conflict"),
         architecture="timm:resnet10t",
         architecture_options={"channels": [16, 16, 32, 32], "stem_type": ""},
-        recipe=compact_recipe(10),
+        recipe=compact_recipe(5),
         n_runs=3,
         render_px=64,
         size_px=64,
-        n_calibration=12,
+        n_calibration=8,
         n_bootstrap=200,
     )
-    run_foveation("drawings:60", out, design)
+    run_foveation("drawings:40", out, design)
     return finish_foveation(out)
 
 
