@@ -32,7 +32,7 @@ from tasks.braindive_observers import (
     look_at,
     make_observers,
     region_columns,
-    weak_encoders,
+    simulation_notes,
 )
 from tasks.runs import begin_run, check_same_run
 
@@ -193,14 +193,6 @@ def run_anagrams(
         )
     write_table(folder / "looks.parquet", looks)
     scores = _scores(looks, settings, seed)
-    notes = [
-        "Simulated brains and drawings: a test of the method, and nothing about a "
-        "brain.",
-        *image_generator.notes,
-        *weak_encoders(seen),
-    ]
-    if not image_generator.trained:
-        notes.append(f"{image_generator.name}: untrained weights")
     provenance = collect(
         seed,
         place,
@@ -209,7 +201,7 @@ def run_anagrams(
             "guide": seen.guide.fingerprint,
         },
         call=arguments,
-        notes=notes,
+        notes=simulation_notes(image_generator, seen),
     )
     score = Score(scores, provenance)
     score.save(folder)

@@ -35,8 +35,8 @@ from tasks.braindive_observers import (
     look_at,
     make_observers,
     region_columns,
+    simulation_notes,
     to_pixels,
-    weak_encoders,
 )
 from tasks.braindive_scores import (
     GUIDED,
@@ -241,14 +241,6 @@ def run_braindive(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    notes = [
-        "Simulated brains and drawings: a test of the method, and nothing about a "
-        "brain.",
-        *image_generator.notes,
-        *weak_encoders(seen),
-    ]
-    if not image_generator.trained:
-        notes.append(f"{image_generator.name}: untrained weights")
     provenance = collect(
         seed,
         place,
@@ -258,7 +250,7 @@ def run_braindive(
             "held-out brain": seen.heldout.fingerprint,
         },
         call=arguments,
-        notes=notes,
+        notes=simulation_notes(image_generator, seen),
     )
     score = Score(scores, provenance)
     score.save(folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 from data_loaders.simulated_selectivity import FAMILY, simulate_selective_units
 from neurovis.adapters.sketch_generator import CATEGORIES
 from neurovis.core.unit_responses import UnitResponses
+from neurovis.generation.image_generator import ImageGenerator
 from tasks.braindive_scores import METRICS
 from tasks.sketch_observers import (
     EmbeddingEncoder,
@@ -166,6 +167,32 @@ def weak_encoders(seen: Observers) -> list[str]:
         for row in whole.to_dict("records")
         if row["test_r"] < LEAST_RATIO * row["ceiling"]
     ]
+
+
+def simulation_notes(image_generator: ImageGenerator, seen: Observers) -> list[str]:
+    """Say what a reader must know of images for simulated brains.
+
+    Parameters
+    ----------
+    image_generator : ImageGenerator
+        What made them.
+    seen : Observers
+        Who looked at them.
+
+    Returns
+    -------
+    list of str
+        One sentence each.
+    """
+    notes = [
+        "Simulated brains and drawings: a test of the method, and nothing about a "
+        "brain.",
+        *image_generator.notes,
+        *weak_encoders(seen),
+    ]
+    if not image_generator.trained:
+        notes.append(f"{image_generator.name}: untrained weights")
+    return notes
 
 
 def region_columns(responses: UnitResponses) -> dict[str, NDArray[np.bool_]]:
