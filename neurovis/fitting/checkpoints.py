@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from neurovis.core.errors import DataCorruptError
@@ -263,7 +263,5 @@ def read_result(
 def _save(
     tensors: Mapping[str, Tensor], part: Path, entries: dict[str, str] | None = None
 ) -> None:
-    try:
-        save_file(dict(tensors), part, entries)
-    except safetensors.SafetensorError as error:  # such as a full disk
-        raise OSError(f"{part} was not written: {error}") from None
+    # `save_file` writes to a file of its own first, which a kill would leave behind.
+    part.write_bytes(save(dict(tensors), entries))
