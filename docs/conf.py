@@ -97,6 +97,7 @@ COMMANDS = (
     "train backbone",
     "train generator",
     "generate braindive",
+    "generate pairs",
     "generate anagram",
     "predict",
     "report",

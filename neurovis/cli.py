@@ -94,7 +94,11 @@ def predict(
 @app.command()
 def demo(
     name: Annotated[
-        str, typer.Argument(help="Which capability; all by default.")
+        str,
+        typer.Argument(
+            help="search, scanpaths, encoding, foveation (all by default), or "
+            "braindive, which needs neurovis[generate]."
+        ),
     ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path(
         "results/demo"
@@ -102,12 +106,13 @@ def demo(
 ) -> None:
     """Run embedded defaults of every capability, offline, in minutes."""
     from neurovis.core.checks import check_option
-    from tasks.demo import DEMOS
+    from tasks.demo import DEMOS, FURTHER_DEMOS
 
-    check_option("name", name, ("all", *DEMOS))
+    known = {**DEMOS, **FURTHER_DEMOS}
+    check_option("name", name, ("all", *known))
     for each in DEMOS if name == "all" else [name]:
-        say(f"demo {each}: {(DEMOS[each].__doc__ or '').splitlines()[0]}")
-        for line in DEMOS[each](out / each):
+        say(f"demo {each}: {(known[each].__doc__ or '').splitlines()[0]}")
+        for line in known[each](out / each):
             say(line)
 
 
@@ -185,6 +190,7 @@ def main() -> None:
         OSError,
         ImportError,
         MemoryError,
+        FloatingPointError,
         RuntimeError,
     ) as error:
         if "--verbose" in sys.argv or not _is_told(error):

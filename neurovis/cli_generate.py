@@ -148,6 +148,16 @@ def generate_braindive(
         str | None,
         typer.Option(help="What the judge should see: face, place, body, word, food."),
     ] = None,
+    real: Annotated[
+        str | None,
+        typer.Option(help="NAME:PATH of the fit, nsd or v4-images: real pictures too."),
+    ] = None,
+    real_images: Annotated[
+        int, typer.Option(help="Random real pictures, and as many of the best.")
+    ] = 24,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep prepared trials of --real here (nsd).")
+    ] = None,
     batch_size: BatchSize = None,
     bootstrap: Bootstrap = 2000,
     out: Annotated[Path, typer.Option(help="Folder for images and tables.")] = Path(
@@ -161,6 +171,7 @@ def generate_braindive(
     from neurovis.generation.sampling import SamplingSettings
     from tasks.braindive_drive import GuideSettings, drive_region
     from tasks.picture_gradients import load_gradient_encoder
+    from tasks.real_pictures import load_measured_trials
 
     judging = None
     if judge is not None:
@@ -169,6 +180,10 @@ def generate_braindive(
             raise ValueError(f"`judge` must be open_clip:NAME.TAG@FILE; got {judge!r}.")
         judging = load_zero_shot(name, file, device=device)
     other = None if heldout is None else load_gradient_encoder(heldout, device=device)
+    measured = None
+    if real is not None:
+        driven = (region,) if against is None else (region, against)
+        measured = load_measured_trials(real, encoder, regions=driven, store=store)
     drive_region(
         load_image_generator(
             generator,
@@ -197,10 +212,49 @@ def generate_braindive(
         heldout=other,
         judge=judging,
         category=category,
+        measured=measured,
+        n_real=real_images,
         batch_size=_batch(batch_size),
         n_bootstrap=bootstrap,
     )
     finish(out)
+
+
+@generate_app.command("pairs")
+def generate_pairs(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of `neurovis generate braindive`.")
+    ],
+    first: Annotated[str, typer.Option(help="Folder below images.")] = "guided",
+    second: Annotated[
+        str, typer.Option(help="Another one, such as unguided or real-best.")
+    ] = "unguided",
+    trials: Annotated[int | None, typer.Option(help="Trials [one per pair].")] = None,
+    question: Annotated[
+        str, typer.Option(help="What people are asked.")
+    ] = "Which of the two pictures shows more of {region}?",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pairs and key [pairs in RUN].")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write pairs of images for a forced choice by people."""
+    from tasks.forced_choice import KEY_FILE, PAIRS_FILE, export_forced_choice
+
+    key = export_forced_choice(
+        run,
+        out,
+        first=first,
+        second=second,
+        n_trials=trials,
+        question=question,
+        seed=seed or 0,
+    )
+    home = run / "pairs" if out is None else out
+    n_left = int((key["side_of_first"] == "left").sum())
+    say(f"{len(key)} trials, {key['pair'].nunique()} pairs; {first} left in {n_left}")
+    say(f"for the experiment {home / PAIRS_FILE}")
+    say(f"key {home / KEY_FILE}")
 
 
 @generate_app.command("anagram")
@@ -217,6 +271,10 @@ def generate_anagram(
     balance: Annotated[
         bool, typer.Option("--balance", help="More weight to views that are behind.")
     ] = False,
+    segregation: Annotated[
+        float,
+        typer.Option(help="Rate of anti-segregation, 0 for none; the paper has 5."),
+    ] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 25,
     batch_size: BatchSize = None,
     out: Annotated[Path, typer.Option(help="Folder for tables, figures, report.")] = (
@@ -240,6 +298,7 @@ def generate_anagram(
             scale=scale,
             sampling=SamplingSettings(steps, "ddim"),
             balance=balance,
+            segregation=segregation,
         ),
         seed=seed or 0,
         device=device,

@@ -63,6 +63,9 @@ class AnagramSettings:
         25 steps of DDIM by default.
     balance : bool, default False
         Give views that are behind more weight.
+    segregation : float, default 0
+        Rate of anti-segregation, where both views are guided: see
+        `neurovis.generation.anti_segregation.anti_segregation_step`.
     n_drawn : int, default 4000
         Drawings to train each network on, and to show each brain.
     epochs : int, default 12
@@ -83,6 +86,7 @@ class AnagramSettings:
         default_factory=lambda: SamplingSettings(25, "ddim")
     )
     balance: bool = False
+    segregation: float = 0.0
     n_drawn: int = 4000
     epochs: int = 12
 
@@ -97,6 +101,7 @@ class AnagramSettings:
         check_whole("n_drawn", self.n_drawn, low=100)
         check_whole("epochs", self.epochs, low=1)
         check_between("scale", self.scale, low=0)
+        check_between("segregation", self.segregation, low=0)
         for view in self.views:
             make_view(view, _SIDE_PX)
 
@@ -240,7 +245,11 @@ def _conditions(
         (NEITHER, (silent, silent)),
     ):
         guidance = AnagramGuidance(
-            views, pair, settings.sampling, balance=settings.balance
+            views,
+            pair,
+            settings.sampling,
+            balance=settings.balance,
+            segregation_rate=settings.segregation if name == BOTH else 0.0,
         )
         slug = name.replace(" ", "-")
         region = "+".join(settings.regions)

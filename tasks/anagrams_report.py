@@ -27,9 +27,10 @@ shows.
 Controls: guidance of one view alone, and none. A picture counts as an anagram if the \
 judge names both views as meant: at chance 1 in 25 for five categories."""
 _SOURCES = """\
-Visual anagrams: Geng, Park & Owens (2024), CVPR, arXiv:2311.17919. Guidance: Luo et \
-al. (2023), NeurIPS 36, arXiv:2306.03089. Interval of a share: Wilson (1927), J. Am. \
-Stat. Assoc. 22:209-212."""
+Visual anagrams: Geng, Park & Owens (2024), CVPR, arXiv:2311.17919. Balancing and \
+anti-segregation: WACV (2025), arXiv:2412.02693. Guidance: Luo et al. (2023), NeurIPS \
+36, arXiv:2306.03089. Interval of a share: Wilson (1927), J. Am. Stat. Assoc. \
+22:209-212."""
 
 
 def write_anagrams_report(folder: str | Path) -> Path:
@@ -75,7 +76,7 @@ def write_anagrams_report(folder: str | Path) -> Path:
         summary=(
             f"{settings['regions'][0]} ({settings['views'][0]}) and "
             f"{settings['regions'][1]} ({settings['views'][1]}); "
-            f"{settings['n_images']} pictures per condition; seed "
+            f"{settings['n_images']} pictures per condition; {_moved(settings)}seed "
             f"{score.provenance.seed}."
         ),
         warnings=score.provenance.notes,
@@ -112,6 +113,11 @@ def _read(folder: str | Path) -> tuple[Path, Score, pd.DataFrame]:
     home = Path(folder)
     score = load_scores(home, ["looks.parquet", "manifest.csv"], TASK)
     return home, score, read_table(home / "looks.parquet")
+
+
+def _moved(settings: dict[str, Any]) -> str:
+    rate = settings["segregation"]
+    return f"anti-segregation {rate:g}; " if rate else ""
 
 
 def _told(score: Score) -> list[str]:

@@ -20,6 +20,7 @@ from neurovis.core.files import (
     check_writable_folder,
     plain,
     read_table,
+    remove_leftovers,
     sha256_file,
     sha256_json,
     write_table,
@@ -151,6 +152,9 @@ def generate_images(
         raise ValueError(f"`conditions` must have different names; got {names}.")
     folder = check_writable_folder(out)
     with lock(folder / MANIFEST):
+        remove_leftovers(folder, MANIFEST)
+        for name in names:
+            remove_leftovers(folder / "images" / name, "*.png")
         kept = _read_manifest(folder / MANIFEST)
         total = sum(len(condition.seeds) for condition in conditions)
         with progress(total, "generating", unit="image") as bar:
@@ -180,8 +184,12 @@ def generate_images(
                     bar.update(len(rows))
                     return rows
 
-                if left:
+                if not left:
+                    continue
+                try:
                     in_batches(make, left, batch_size, device=generator.device)
+                except MemoryError as error:
+                    raise _too_large(condition, error) from error
     # What a region is called is no part of an image.
     rows = [
         {**kept[c.name, seed], "region": c.region}
@@ -221,6 +229,15 @@ def load_generated(out: str | Path, manifest: pd.DataFrame) -> NDArray[np.uint8]
             )
         images.append(read_image(path))
     return np.stack(images)
+
+
+def _too_large(condition: DriveCondition, error: MemoryError) -> MemoryError:
+    return MemoryError(
+        f"Not even single images of {condition.name!r} could be generated. {error} "
+        "Weights of 16 bits (precision='float16') need less memory; guidance also with "
+        "gradient_checkpointing=True (--save-memory) or through_denoiser=False "
+        "(--fixed-noise)."
+    )
 
 
 def _mark(

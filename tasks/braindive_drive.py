@@ -2,7 +2,8 @@
 
 As in the experiment with simulated brains (`tasks.braindive_experiment`), with the
 user's generator and encoder: images guided and unguided from the same seeds, and,
-where they are given, a judge and the encoder of another brain.
+where they are given, a judge, the encoder of another brain, and real pictures that the
+brain has seen.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.stats import bootstrap_ci
 from neurovis.adapters.braindive import BrainGuidance, region_weights
 from neurovis.adapters.zero_shot import ZeroShotJudge
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.device import deterministic
 from neurovis.core.files import plain, sha256_json, write_table
 from neurovis.core.provenance import collect
+from neurovis.core.rng import generator
 from neurovis.core.types import Score
 from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.sampling import SamplingSettings
@@ -34,9 +37,17 @@ from tasks.braindive_scores import (
     label_shares,
 )
 from tasks.picture_gradients import GradientEncoder
+from tasks.real_pictures import (
+    MeasuredTrials,
+    RealPictures,
+    find_real_pictures,
+    save_real_pictures,
+)
 from tasks.runs import begin_run
 
 TASK = "braindive-drive"
+MEASURED = "measured_activation"
+"""What a brain gave to real pictures, in trials that did not choose them."""
 
 _AT_ONCE = 64
 
@@ -93,6 +104,8 @@ def drive_region(
     heldout: GradientEncoder | None = None,
     judge: ZeroShotJudge | None = None,
     category: str | None = None,
+    measured: MeasuredTrials | None = None,
+    n_real: int = 24,
     batch_size: int | Literal["auto"] = "auto",
     n_bootstrap: int = 2000,
 ) -> Score:
@@ -109,7 +122,8 @@ def drive_region(
         Whose prediction is driven, on the device of the generator.
     out : str or Path
         Folder for ``images``, ``manifest.csv``, ``looks.parquet`` (what was measured of
-        each image), ``labels.parquet`` (with a judge) and the scores.
+        each image), ``labels.parquet`` (with a judge), ``real_pictures.csv`` (with
+        `measured`) and the scores.
     region : str
         What to drive: a region of the encoder's units.
     against : str, optional
@@ -128,6 +142,12 @@ def drive_region(
         Names categories; not with the network that guides.
     category : str, optional
         What the judge should see; with a judge, and not without.
+    measured : MeasuredTrials, optional
+        Trials of the brain that `encoder` models: all look at real pictures too, at
+        random ones and at those with the largest responses, which other trials then
+        measure. See `tasks.real_pictures`.
+    n_real : int, default 24
+        Random real pictures, and as many of the best.
     batch_size : int or "auto", default "auto"
         Images at once.
     n_bootstrap : int, default 2000
@@ -138,12 +158,15 @@ def drive_region(
     Score
         Table of `tasks.braindive_scores.braindive_scores`; what was not asked is NaN.
         Activations are in the unit of the responses that the encoder was fitted to.
+        With `measured` the metric "measured_activation" is added, NaN for generated
+        images.
 
     Raises
     ------
     ValueError
         If a region is unknown or holds no fitted unit, the held-out encoder or the
-        judge is the one that guides, an option cannot be, or `out` holds another run.
+        judge is the one that guides, trials are not of this brain or too few, an option
+        cannot be, or `out` holds another run.
     FloatingPointError
         If samples or too many gradients are not finite.
     MemoryError
@@ -171,6 +194,9 @@ def drive_region(
     other = None
     if heldout is not None:
         other = (heldout, _weights(heldout, "heldout", region, against, ratio))
+    real = None
+    if measured is not None:
+        real = find_real_pictures(measured, encoder, weights, n_pictures=n_real)
     options = dict(vars(guide))
     guidance = BrainGuidance(encoder, weights, **options)
     conditions = [
@@ -196,6 +222,13 @@ def drive_region(
                 for name, observer in _observers(encoder, heldout, judge).items()
             },
             "category": category,
+            "real": None
+            if real is None
+            else {
+                "trials": real.trials.name,
+                "sha256": real.fingerprint,
+                "n_pictures": n_real,
+            },
             "n_bootstrap": n_bootstrap,
         }
     )
@@ -211,26 +244,31 @@ def drive_region(
             settings=sampling,
             batch_size=batch_size,
         )
-        looks, embeddings = _look(
-            folder,
-            manifest.assign(region=region),
-            (encoder, weights),
-            other,
-            judge,
-            category,
-        )
+        shown = [manifest.assign(region=region)]
+        if real is not None:
+            shown.append(save_real_pictures(folder, real, region))
+        seen = [
+            _look(folder, rows, (encoder, weights), other, judge, category)
+            for rows in shown
+        ]
+    looks = pd.concat([rows for rows, _ in seen], ignore_index=True)
+    embeddings = np.concatenate([rows for _, rows in seen])
     write_table(folder / "looks.parquet", looks)
     if judge is not None:
         shares = label_shares(looks, judge.classes, [region])
         write_table(folder / "labels.parquet", shares)
+    hashes = [mark for rows in shown for mark in rows["sha256"]]
     scores = braindive_scores(
         looks,
         embeddings,
         regions=[region],
-        stimuli=f"{TASK}:{sha256_json(manifest['sha256'].tolist())[:12]}",
+        stimuli=f"{TASK}:{sha256_json(hashes)[:12]}",
         n_bootstrap=n_bootstrap,
     )
     units = {"guide_activation": encoder.response_unit}
+    if real is not None:
+        scores = _with_measured(scores, looks, n_bootstrap)
+        units[MEASURED] = real.trials.responses.response_unit
     units["heldout_activation"] = "" if heldout is None else heldout.response_unit
     metric = scores["metric"].str.removesuffix("_difference")
     scores = scores.assign(task=TASK, unit=metric.map(units).fillna(scores["unit"]))
@@ -243,7 +281,7 @@ def drive_region(
             **arguments["observers"],
         },
         call=arguments,
-        notes=_notes(image_generator, encoder, heldout, judge),
+        notes=_notes(image_generator, encoder, heldout, judge, real),
     )
     score = Score(scores, provenance)
     score.save(folder)
@@ -315,8 +353,10 @@ def _look(
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Return what everybody makes of each image, and the judge's embeddings."""
     looks = manifest[["condition", "region", "seed", "scale", "file"]].assign(
-        judge_label="", **dict.fromkeys(METRICS, np.nan)
+        judge_label="", **dict.fromkeys((*METRICS, MEASURED), np.nan)
     )
+    if MEASURED in manifest:
+        looks[MEASURED] = manifest[MEASURED]
     looks["saturated_share"] = manifest["saturated"].to_numpy(np.float64)
     embeddings: list[NDArray[np.float32]] = []
     # Not all at once: published images are large.
@@ -339,6 +379,25 @@ def _look(
     return looks, np.concatenate(embeddings)
 
 
+def _with_measured(
+    scores: pd.DataFrame, looks: pd.DataFrame, n_bootstrap: int
+) -> pd.DataFrame:
+    """Add means of what was measured, one row per condition of `looks`."""
+    own = scores[scores["model"].isin(looks["condition"].unique())]
+    own = own[own["region"] == looks["region"].iloc[0]]
+    own = own[own["metric"] == "guide_activation"]
+    rows = own.assign(metric=MEASURED, value=np.nan, ci_low=np.nan, ci_high=np.nan)
+    for at, condition in rows["model"].items():
+        values = looks.loc[looks["condition"] == condition, MEASURED].to_numpy()
+        if np.isnan(values).any():
+            continue
+        rng = generator(0, TASK, str(condition), MEASURED)
+        limits = bootstrap_ci(values, n_bootstrap=n_bootstrap, rng=rng)
+        rows.loc[at, ["value", "ci_low", "ci_high"]] = values.mean(), *limits
+    table: pd.DataFrame = pd.concat([scores, rows], ignore_index=True)
+    return table
+
+
 def _activation(
     encoder: GradientEncoder, weights: Tensor, shown: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
@@ -353,6 +412,7 @@ def _notes(
     encoder: GradientEncoder,
     heldout: GradientEncoder | None,
     judge: ZeroShotJudge | None,
+    real: RealPictures | None,
 ) -> list[str]:
     notes = [
         "Predicted activation is a statement of a model: claims about a brain need new "
@@ -374,4 +434,5 @@ def _notes(
         notes.append(f"judge {judge.name}: untrained weights")
     if judge is None and heldout is None:
         notes.append("Nobody but the guide looked at the images: no evidence.")
+    notes += [] if real is None else real.notes
     return list(dict.fromkeys(notes))

@@ -20,9 +20,11 @@ from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import check_writable_folder, read_table
 from neurovis.core.types import Provenance
 from tasks.braindive import MANIFEST, load_generated
-from tasks.braindive_drive import TASK
+from tasks.braindive_drive import MEASURED, TASK
+from tasks.braindive_experiment import REAL, REAL_BEST
 from tasks.braindive_scores import BEST_QUARTER, GUIDED, UNGUIDED
-from tasks.braindive_verdicts import score_row
+from tasks.braindive_verdicts import compare_rows, score_row
+from tasks.real_pictures import REAL_FILE
 from tasks.report_parts import (
     NamedFigure,
     axes_grid,
@@ -33,11 +35,12 @@ from tasks.report_parts import (
 )
 from tasks.runs import SCORE_FILES, load_scores
 
-_CONDITIONS = (UNGUIDED, GUIDED, BEST_QUARTER)
+_CONDITIONS = (UNGUIDED, GUIDED, BEST_QUARTER, REAL, REAL_BEST)
 _METRICS = {
     "heldout_activation": "Held-out encoder",
     "judge_accuracy": "Judge",
     "guide_activation": "Guide",
+    MEASURED: "Measured",
 }
 _OTHERS = {
     "judge_confidence": "Confidence of the judge",
@@ -55,6 +58,11 @@ Guided and unguided images of one seed start from equal noise. Differences are t
 seed by seed, with 95 % intervals over images and Wilcoxon's signed-rank test, not \
 corrected for the number of tests. Intervals of shares are Wilson's. The best quarter \
 is the one that the guide prefers."""
+_REAL = """\
+Real pictures are those that the brain of the guide has seen: random ones, and those \
+with the largest responses. One half of the trials of a picture chose it, and the \
+response told here is that of the other half, so that luck in the trials that chose is \
+not counted. Generated images were never shown to a brain."""
 _SOURCES = """\
 Luo, Henderson, Wehbe & Tarr (2023), Brain Diffusion for Visual Exploration, NeurIPS \
 36, arXiv:2306.03089. Wilcoxon (1945), Biometrics Bulletin 1:80-83. Wilson (1927), \
@@ -72,6 +80,7 @@ class _DriveRun:
     looks: pd.DataFrame
     manifest: pd.DataFrame
     labels: pd.DataFrame | None
+    real: pd.DataFrame | None
     scores: pd.DataFrame
     provenance: Provenance
 
@@ -103,11 +112,17 @@ class _DriveRun:
         found = score_row(self.scores, model, metric, str(self.call["region"]))
         return None if found is None or pd.isna(found["value"]) else found
 
+    @property
+    def conditions(self) -> list[str]:
+        """Sets of images, in the order of tables."""
+        return [name for name in _CONDITIONS if name in set(self.scores["model"])]
+
     def metrics(self, names: Mapping[str, str]) -> dict[str, str]:
         """Return measures that were taken, and their names with units."""
         found = {}
         for metric, name in names.items():
-            row = self.row(UNGUIDED, metric)
+            # Only real pictures were shown to a brain.
+            row = self.row(REAL if metric == MEASURED else UNGUIDED, metric)
             if row is not None:
                 unit = row["unit"] if metric.endswith("activation") else ""
                 found[metric] = f"{name} ({unit})" if unit else name
@@ -139,7 +154,8 @@ def write_drive_report(folder: str | Path) -> Path:
     # First, because it reads files that may be damaged.
     sheet, conditions = _contact_sheet(run), _condition_figure(run)
     labels = [] if run.labels is None else [_label_figure(run, run.labels)]
-    save_figures(run.folder, [conditions, *labels, sheet])
+    real = [] if run.real is None else [_real_sheet(run, run.real)]
+    save_figures(run.folder, [conditions, *labels, sheet, *real])
     sections = [
         Section("The question", _question(run)),
         Section("What the data allow to say", "\n\n".join(_conclusions(run))),
@@ -151,8 +167,10 @@ def write_drive_report(folder: str | Path) -> Path:
     ]
     if labels:
         sections.append(Section("What the judge sees", figures=[labels[0][1]]))
+    sections.append(Section("Pictures", _choice_text(run), figures=[sheet[1]]))
+    if real:
+        sections.append(Section("Real pictures", _REAL, figures=[real[0][1]]))
     sections += [
-        Section("Pictures", _choice_text(run), figures=[sheet[1]]),
         Section("Settings", tables=[_setting_table(run)]),
         Section("Sources", _SOURCES),
     ]
@@ -207,11 +225,15 @@ def _load(folder: str | Path) -> _DriveRun:
     labels = None
     if score.provenance.call["judge"] is not None:
         labels = read_table(check_path("labels", path / "labels.parquet"))
+    real = None
+    if score.provenance.call.get("real") is not None:
+        real = read_table(check_path("real pictures", path / REAL_FILE))
     return _DriveRun(
         path,
         read_table(path / "looks.parquet"),
         read_table(path / MANIFEST),
         labels,
+        real,
         score.table,
         score.provenance,
     )
@@ -256,7 +278,27 @@ def _conclusions(run: _DriveRun) -> list[str]:
             f"{value_text(pair[1], 2)}; difference {value_text(gap, 2)}, "
             f"p {_p_words(float(gap['p_value']))}, {int(gap['n'])} pairs."
         )
-    return lines or ["A single pair of images allows no comparison."]
+    lines = lines or ["A single pair of images allows no comparison."]
+    return lines + _about_real(run)
+
+
+def _about_real(run: _DriveRun) -> list[str]:
+    """Compare guided images with the best real ones, and these with random ones."""
+    lines = []
+    for metric, name in run.metrics(_METRICS).items():
+        pair, told = (GUIDED, REAL_BEST), ("guided images", "the best real pictures")
+        if metric == MEASURED:
+            pair, told = (REAL_BEST, REAL), ("the best real pictures", "random ones")
+        first, second = (run.row(model, metric) for model in pair)
+        if first is None or second is None:
+            continue
+        order = {1: "above", -1: "below"}.get(compare_rows(first, second) or 0)
+        word = f"are {order}" if order else "are not told apart from"
+        lines.append(
+            f"{name}: {told[0]} {word} {told[1]}, {value_text(first, 2)} against "
+            f"{value_text(second, 2)}."
+        )
+    return lines
 
 
 def _p_words(p: float) -> str:
@@ -267,7 +309,7 @@ def _p_words(p: float) -> str:
 def _condition_table(run: _DriveRun) -> ReportTable:
     compared, others = run.metrics(_METRICS), run.metrics(_OTHERS)
     rows = []
-    for model in _CONDITIONS:
+    for model in run.conditions:
         row: dict[str, Any] = {"Images": model, "n": 0}
         for metric, name in compared.items():
             found = run.row(model, metric)
@@ -320,7 +362,12 @@ def _condition_figure(run: _DriveRun) -> NamedFigure:
     table = run.scores.assign(condition=run.scores["model"])
     table = table[table["region"] == run.call["region"]]
     table = table[table["model"].isin(_CONDITIONS)]
-    grid = axes_grid(len(metrics), len(metrics), (4.3, 2.4))
+    # Only real pictures were shown to a brain.
+    table = table[(table["metric"] != MEASURED) | table["value"].notna()]
+    order = table["model"].map(_CONDITIONS.index)
+    table = table.loc[order.sort_values(kind="stable").index]
+    columns = 2 if len(metrics) == 4 else len(metrics)
+    grid = axes_grid(len(metrics), columns, (4.3, 2.4))
     for axes, (metric, label) in zip(grid, metrics.items(), strict=True):
         plot_conditions(
             table[table["metric"] == metric],
@@ -329,7 +376,7 @@ def _condition_figure(run: _DriveRun) -> NamedFigure:
             title=run.driven if axes is grid[0] else "",
             ax=axes,
         )
-    condition_legend(figure_of(grid[0]), _CONDITIONS)
+    condition_legend(figure_of(grid[0]), run.conditions)
     item = ReportFigure(
         figure_of(grid[0]),
         alt="What was measured of unguided and guided images",
@@ -412,6 +459,31 @@ def _contact_sheet(run: _DriveRun) -> NamedFigure:
         wide=True,
     )
     return "pictures", item
+
+
+def _real_sheet(run: _DriveRun, real: pd.DataFrame) -> NamedFigure:
+    """Return real pictures with what was measured; their size is their own."""
+    pictures, texts, names = [], [], []
+    looks = run.looks[["condition", "seed", "judge_label"]]
+    for condition, name in ((REAL_BEST, "best\nmeasured"), (REAL, "random")):
+        rows = real[real["condition"] == condition][:_N_PICTURES]
+        rows = rows.merge(looks, on=["condition", "seed"], how="left")
+        pictures.append(list(load_generated(run.folder, rows)))
+        texts.append(_words(rows, MEASURED))
+        names.append(name)
+    axes = plot_contact_sheet(
+        pictures, rows=names, texts=texts, side_in=1.1, title=run.driven
+    )
+    sees = "" if run.labels is None else " and what the judge sees"
+    item = ReportFigure(
+        figure_of(axes),
+        alt="Real pictures with the largest responses, and random ones",
+        caption=f"Real pictures, shown to the brain of the guide: {run.mark}. Below "
+        f"each: its response in trials that did not choose it{sees}.",
+        image_format="png",
+        wide=True,
+    )
+    return "real_pictures", item
 
 
 def _words(rows: pd.DataFrame, column: str) -> list[str]:

@@ -14,22 +14,21 @@ import numpy as np
 import pandas as pd
 import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from neurovis.core.checks import check_array, check_columns, check_path
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     corrupt,
     plain,
-    read_json,
     read_table,
     sha256_file,
+    write_bytes,
     write_json,
     write_table,
 )
 from neurovis.core.regions import region_labels
+from neurovis.core.verified_cards import read_verified_card
 from tasks.encoder_predict import CLIP_FILE, ModelCard
 
 WEIGHTS_FILE, UNITS_FILE = "clip_encoder.safetensors", "units.parquet"
@@ -206,11 +205,7 @@ def save_clip_encoder(folder: str | Path, encoder: ClipEncoder) -> None:
     # Without it the folder holds no encoder, so that old and new files never mix.
     (folder / CLIP_FILE).unlink(missing_ok=True)
     arrays = {name: np.ascontiguousarray(getattr(encoder, name)) for name in _ARRAYS}
-    with atomic_path(folder / WEIGHTS_FILE) as part:
-        try:
-            save_file(arrays, part)
-        except safetensors.SafetensorError as error:  # such as a full disk
-            raise OSError(f"{folder / WEIGHTS_FILE} was not written: {error}") from None
+    write_bytes(folder / WEIGHTS_FILE, save(arrays))
     write_table(folder / UNITS_FILE, encoder.units)
     hashes = {name: sha256_file(folder / name) for name in _FILES}
     write_json(folder / CLIP_FILE, meta | {"sha256": hashes})
@@ -244,28 +239,13 @@ def read_clip_card(folder: str | Path) -> dict[str, Any]:
         If a later version wrote it.
     """
     folder = check_path("encoder", folder, kind="folder")
-    path = folder / CLIP_FILE
-    if not path.is_file():
+    if not (folder / CLIP_FILE).is_file():
         raise FileNotFoundError(
             f"{folder} holds no encoder of embeddings: {CLIP_FILE} is missing. Give "
             "one of the folders below `models` of a finished fit."
         )
-    meta = read_json(path)
-    if not isinstance(meta, dict) or not {"version", "sha256"} <= set(meta):
-        raise DataCorruptError(f"{path} is not that of an encoder of embeddings.")
-    if meta["version"] != _VERSION:
-        raise ValueError(
-            f"{folder} was written in version {meta['version']} of the format; this "
-            f"is version {_VERSION}. Install a newer neurovis."
-        )
-    for name in _FILES:
-        file = folder / name
-        if not file.is_file() or sha256_file(file) != meta["sha256"].get(name):
-            raise DataCorruptError(
-                f"{file} is missing or has another hash than {CLIP_FILE} tells: it is "
-                "cut or changed. Fit the encoder again."
-            )
-    return meta
+    what = "an encoder of embeddings"
+    return read_verified_card(folder / CLIP_FILE, _FILES, _VERSION, what)
 
 
 def load_clip_encoder(folder: str | Path) -> ClipEncoder:

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_loaders.synthetic import n_pictures, simulate_nsd
+from neurovis.adapters.image_generators import load_image_generator
 from stimuli.category_pictures import make_category_pictures
+from tasks.braindive_experiment import DiveSettings, run_braindive
+from tasks.braindive_report import finish_braindive
 from tasks.encoding import fit_encoding
 from tasks.encoding_report import finish_encoding
 from tasks.foveation import run_foveation
@@ -143,9 +146,41 @@ def demo_foveation(out: Path) -> list[str]:
     return finish_foveation(out)
 
 
+def demo_braindive(out: Path) -> list[str]:
+    """Drive regions of a simulated brain with the shipped generator of drawings.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for images, networks, tables, figures and the report.
+
+    Returns
+    -------
+    list of str
+        The main figures, and where the report lies.
+    """
+    run_braindive(
+        load_image_generator("sketch:latent"),
+        out,
+        settings=DiveSettings(
+            n_images=24,
+            n_controls=8,
+            scales=(0.3, 30.0),
+            n_drawn=2000,
+            n_candidates=400,
+            epochs=6,
+        ),
+        n_bootstrap=500,
+    )
+    return finish_braindive(out)
+
+
 DEMOS: dict[str, Callable[[Path], list[str]]] = {
     "search": demo_search,
     "scanpaths": demo_scanpaths,
     "encoding": demo_encoding,
     "foveation": demo_foveation,
 }
+
+FURTHER_DEMOS: dict[str, Callable[[Path], list[str]]] = {"braindive": demo_braindive}
+"""Demos that need more packages than the suite itself: not part of "all"."""

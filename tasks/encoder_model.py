@@ -10,25 +10,24 @@ import pandas as pd
 import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from neurovis.adapters.brain_encoder import BrainEncoderConfig
 from neurovis.adapters.unit_queries import UnitQueries
 from neurovis.core.checks import check_path
 from neurovis.core.device import exact_float32, resolve
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     corrupt,
     plain,
-    read_json,
     read_table,
     sha256_file,
+    write_bytes,
     write_json,
     write_table,
 )
+from neurovis.core.verified_cards import read_verified_card
 from neurovis.fitting.network_fit import predict_network
 from neurovis.fitting.settings import TrainSettings
 from tasks.encoder_networks import build_network
@@ -316,11 +315,7 @@ def save_encoder(folder: str | Path, encoder: FittedEncoder) -> None:
     )
     # Without it the folder holds no encoder, so that old and new files never mix.
     (folder / ENCODER_FILE).unlink(missing_ok=True)
-    with atomic_path(folder / WEIGHTS_FILE) as part:
-        try:
-            save_file(tensors, part)
-        except safetensors.SafetensorError as error:  # such as a full disk
-            raise OSError(f"{folder / WEIGHTS_FILE} was not written: {error}") from None
+    write_bytes(folder / WEIGHTS_FILE, save(tensors))
     write_table(folder / UNITS_FILE, encoder.units)
     write_table(folder / CURVES_FILE, encoder.curves)
     hashes = {n: sha256_file(folder / n) for n in _FILES}
@@ -355,22 +350,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             f"{folder} holds no encoder: {ENCODER_FILE} is missing. Give one of the "
             "folders below `models` of a finished `neurovis fit brain-encoder`."
         )
-    meta = read_json(folder / ENCODER_FILE)
-    if not isinstance(meta, dict) or not {"version", "sha256"} <= set(meta):
-        raise DataCorruptError(f"{folder / ENCODER_FILE} is not that of an encoder.")
-    if meta["version"] != _VERSION:
-        raise ValueError(
-            f"{folder} was written in version {meta['version']} of the format; this "
-            f"is version {_VERSION}. Install a newer neurovis."
-        )
-    for name in _FILES:
-        path = folder / name
-        if not path.is_file() or sha256_file(path) != meta["sha256"].get(name):
-            raise DataCorruptError(
-                f"{path} is missing or has another hash than {ENCODER_FILE} tells: it "
-                "is cut or changed. Fit the encoder again."
-            )
-    return meta
+    return read_verified_card(folder / ENCODER_FILE, _FILES, _VERSION, "an encoder")
 
 
 def load_encoder(folder: str | Path) -> FittedEncoder:

@@ -87,7 +87,8 @@ class SketchNetwork(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, look.kernel, padding=look.kernel // 2) for a, b in pairs
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width in _WIDTHS)
+        # Over pictures, not within one: how light and how colourful it is must stay.
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in _WIDTHS)
         self.head = nn.Linear(EMBEDDING, n_classes)
         self.activation = look.activation
 

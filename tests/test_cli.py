@@ -805,6 +805,18 @@ def test_notes_of_an_error_stand_below_it(monkeypatch, capsys):
     )
 
 
+def test_numbers_that_are_not_finite_are_one_line(monkeypatch, capsys):
+    def fail():
+        raise FloatingPointError("4 of 4 gradients were not finite.")
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["neurovis"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: 4 of 4 gradients were not finite.\n"
+
+
 def test_a_shortage_of_torch_is_one_line_and_any_other_defect_is_shown(
     monkeypatch, capsys
 ):

@@ -14,7 +14,7 @@ from neurovis.core.files import read_json, read_table
 from neurovis.core.pictures import read_image, write_png
 from neurovis.generation.sampling import SAMPLERS
 from tasks.clip_encoder_recipe import PRECISIONS, RECIPES, ClipEncoderRecipe
-from tasks.encoding_run import model_folder
+from tasks.encoding_run import load_encoding, model_folder
 from tasks.picture_gradients import load_gradient_encoder
 
 NETWORK, LAYER = "compact_vgg@seeded:3/8", "stage3:gap"
@@ -24,10 +24,11 @@ GUIDED = (
     *("scale", "relative", "start", "stop", "copies", "shift", "noise"),
     *("fixed-noise", "steps", "sampler", "self-attention", "precision"),
     *("save-memory", "download", "weights", "heldout", "judge", "category"),
-    *("batch-size", "bootstrap", "out", "device"),
+    *("real", "real-images", "store", "batch-size", "bootstrap", "out", "device"),
 )
 OPTIONS = {
     "generate braindive": GUIDED,
+    "generate pairs": ("first", "second", "trials", "question", "out", "seed"),
     "run braindive": (
         *("generator", "images", "controls", "scale", "scales", "steps", "sampler"),
         *("batch-size", "bootstrap", "out", "seed", "device"),
@@ -256,6 +257,48 @@ def test_images_are_generated_told_and_resumed(fitted, tmp_path, capsys):
     assert call("report", out, capsys=capsys) == (0, output, "")
 
 
+def test_real_pictures_and_pairs_for_people(fitted, tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = (
+        "--real",
+        f"nsd:{tree}",
+        "--real-images",
+        "2",
+        "--store",
+        tmp_path / "kept",
+    )
+    code, output, errors = call(*drive_words(fitted, out, *words), capsys=capsys)
+    assert (code, errors) == (0, "")
+    measured = [line for line in output.splitlines() if line.startswith("Measured (")]
+    assert len(measured) == 1
+    real = read_table(out / "real_pictures.csv")
+    rows = load_encoding(fitted[0]).rows("subj01")
+    assert set(real["stimulus_id"]) <= set(rows["stimulus_id"])
+    assert (tmp_path / "kept").is_dir()
+
+    told = call("generate", "pairs", out, "--seed", "3", capsys=capsys)
+    home = out / "pairs"
+    assert told == (
+        0,
+        "2 trials, 2 pairs; guided left in 1\n"
+        f"for the experiment {home / 'pairs.csv'}\nkey {home / 'pairs_key.csv'}\n",
+        "",
+    )
+    words = ("--first", "guided", "--second", "real-best", "--trials", "4")
+    words += ("--question", "Which is real?", "--out", tmp_path / "real")
+    code, output, _ = call("generate", "pairs", out, *words, capsys=capsys)
+    assert (code, output.splitlines()[0]) == (
+        0,
+        "4 trials, 2 pairs; guided left in 2",
+    )
+    key = read_table(tmp_path / "real" / "pairs_key.csv")
+    assert (key["question"] == "Which is real?").all()
+    assert (key["second_condition"] == "real-best").all()
+    message = "`second` must be one of .*'real-best'; got 'reel-best'.*Did you mean"
+    words = ("generate", "pairs", out, "--second", "reel-best")
+    one_error(call(*words, capsys=capsys), message)
+
+
 def test_a_judge_of_texts_looks_at_the_images(fitted, tmp_path, capsys):
     open_clip = pytest.importorskip("open_clip")
     tower = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16}
@@ -289,6 +332,8 @@ def test_a_judge_of_texts_looks_at_the_images(fitted, tmp_path, capsys):
         (("--judge", "timm:test_vit@seeded:0"), "networks read texts"),
         (("--category", "face"), "`category` needs a `judge`"),
         (("--heldout", "nowhere"), "nowhere"),
+        (("--real", "algonauts:."), "`real` needs single trials"),
+        (("--real", "nsd"), "must be NAME:PATH"),
         (("--device", "tpu"), "device"),
     ],
 )

@@ -109,10 +109,10 @@ def _mean_of(name: str, units: Units, n_units: int, fitted: Tensor | None) -> Te
     if fitted is not None:
         mask &= fitted.cpu()
     if not mask.any():
-        found = "holds no units" if not n_asked else f"has {n_asked} units"
+        found = f"has {n_asked} units, none of which the encoder was fitted to"
         raise ValueError(
-            f"`{name}` {found}, none of which the encoder was fitted to: nothing could "
-            "be driven. Choose a region that overlaps with the fitted units."
+            f"`{name}` {found if n_asked else 'holds no units'}: nothing could be "
+            "driven. Choose a region that overlaps with the fitted units."
         )
     return mask.float() / mask.sum()
 
@@ -174,7 +174,8 @@ def region_weights(
             fitted=fitted,
         )
     except ValueError as error:
-        raise ValueError(f"Region {target!r}: {error}") from error
+        beside = "" if against is None else f" against {against!r}"
+        raise ValueError(f"Region {target!r}{beside}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

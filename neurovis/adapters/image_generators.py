@@ -5,7 +5,6 @@ allowed. Weights are read from safetensors only.
 """
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,8 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from neurovis.adapters.scheduler_files import check_betas, read_scheduler
 from neurovis.adapters.sketch_generator import SCHEDULER as SKETCH_SCHEDULER
 from neurovis.adapters.sketch_generator import load_sketch_generator
+from neurovis.adapters.weights import downloads_are_off
 from neurovis.core.checks import check_option
 from neurovis.core.device import autocast_dtype, resolve
 from neurovis.core.errors import DataCorruptError, MissingDependencyError
@@ -26,7 +27,6 @@ from neurovis.core.files import read_json
 from neurovis.core.rng import own_torch_stream
 from neurovis.core.tensors import hash_state_dict
 from neurovis.generation.image_generator import ImageGenerator
-from neurovis.generation.noise_levels import PREDICTIONS
 from neurovis.generation.sketch_networks import SIDE_PX
 
 logger = logging.getLogger(__name__)
@@ -44,24 +44,8 @@ with a text, as Stable Diffusion 1 and 2, also:
   tokenizer/     tokenizer.json, or vocab.json and merges.txt"""
 """Files of a checkpoint."""
 
-# Of what a scheduler's file tells only this is the model's own; the rest is a choice
-# of the sampler.
-_NOISE = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-    "prediction_type",
-    "timestep_spacing",
-    "steps_offset",
-    "set_alpha_to_one",
-    "variance_type",
-)
 _DENOISERS = ("UNet2DConditionModel", "UNet2DModel")
 _AUTOENCODERS = ("AutoencoderKL", "VQModel")
-_BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 # Embeddings beside the step and the text.
 _FURTHER_INPUTS = ("addition_embed_type", "class_embed_type", "num_class_embeds")
@@ -134,7 +118,7 @@ def load_image_generator(
         the cache and cannot be downloaded.
     DataCorruptError
         If files are damaged, or weights do not fit their description.
-    ValueError
+    TypeError, ValueError
         If an argument is wrong, or the model is of a kind that is not supported.
     MissingDependencyError
         If diffusers or transformers is not installed.
@@ -227,8 +211,7 @@ def _find_folder(source: str | Path, local_files_only: bool) -> tuple[Path, str]
 
 def _hub_folder(name: str, local_files_only: bool) -> Path:
     hub = _import("huggingface_hub")
-    forbidden = os.environ.get("NEUROVIS_OFFLINE", "").lower()
-    offline = local_files_only or forbidden in ("1", "true", "yes", "on")
+    offline = local_files_only or downloads_are_off()
     try:
         found = hub.snapshot_download(
             name, local_files_only=offline, allow_patterns=list(_WANTED)
@@ -237,7 +220,10 @@ def _hub_folder(name: str, local_files_only: bool) -> Path:
         # An older download may lack files that are not needed.
         if partial := getattr(error, "snapshot_path", None):
             return Path(partial)
-        reason = "downloads are off (local_files_only=True, or NEUROVIS_OFFLINE is set)"
+        reason = (
+            "downloads are off (local_files_only=True, or NEUROVIS_OFFLINE or "
+            "HF_HUB_OFFLINE is set)"
+        )
         if not offline:
             reason = f"the download failed ({_first_line(error)})"
         patterns = " ".join(f"--include '{pattern}'" for pattern in _WANTED)
@@ -273,7 +259,7 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     unet = folder if flat else folder / "unet"
     noise = (folder if flat else folder / "scheduler") / "scheduler_config.json"
     scheduler, index = _describe(noise), _describe(folder / "model_index.json")
-    known = _read_noise(scheduler, noise) if noise.is_file() else {}
+    known = read_scheduler(scheduler, noise) if noise.is_file() else {}
     kind = _describe(unet / "config.json").get("_class_name")
     with_text = kind == "UNet2DConditionModel" or "text_encoder" in index
     autoencoder = folder / "vae" if with_text else None
@@ -283,6 +269,7 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     _check_whole(folder, unet, noise, autoencoder, with_text)
     check_option(f"_class_name of {unet / 'config.json'}", kind, _DENOISERS)
     diffusers = _import("diffusers")
+    check_betas(known, noise)
     denoiser = _load(getattr(diffusers, str(kind)), unet)
     config = denoiser.config
     _check_inputs(config, unet)
@@ -358,22 +345,6 @@ def _variant(folder: Path, stem: str) -> str | None:
         if (folder / whole).is_file() or (folder / parts).is_file():
             return variant
     return None
-
-
-def _read_noise(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    betas = config.get("trained_betas")
-    flow = config.get("use_flow_sigmas")
-    if (config.get("beta_schedule") not in _BETA_SCHEDULES and betas is None) or flow:
-        raise ValueError(
-            f"{path} describes {config.get('_class_name')!r}, whose noise is not one "
-            "that this suite can sample from. Supported is that of DDPMScheduler, "
-            "DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, "
-            "DPMSolverMultistepScheduler and others with a `beta_schedule` of "
-            f"{', '.join(_BETA_SCHEDULES)}; flow matching is not."
-        )
-    prediction = config.get("prediction_type", "epsilon")
-    check_option(f"prediction_type of {path}", prediction, PREDICTIONS)
-    return {name: config[name] for name in _NOISE if config.get(name) is not None}
 
 
 def _check_inputs(config: Any, folder: Path) -> None:

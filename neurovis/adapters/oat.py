@@ -24,7 +24,7 @@ import numpy as np
 import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from neurovis.adapters.oat_decoding import CachedDecoder, decode
@@ -41,7 +41,7 @@ from neurovis.adapters.weights import (
 from neurovis.core.checks import check_between, check_option, check_path, check_whole
 from neurovis.core.device import resolve
 from neurovis.core.errors import DataCorruptError
-from neurovis.core.files import atomic_path, canonical_json
+from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.object_displays import Display, FloatArray, IntArray
 from neurovis.core.object_scanpaths import ObjectTrial, check_cells
 from neurovis.core.rng import generator
@@ -333,8 +333,7 @@ class OAT:
             "max_fixations": self.max_fixations,
             "notes": list(self.notes),
         }
-        with atomic_path(path) as part:
-            save_file(state, part, metadata={"oat": canonical_json(about)})
+        write_bytes(path, save(state, {"oat": canonical_json(about)}))
 
 
 def knowledge(config: OATConfig) -> str:

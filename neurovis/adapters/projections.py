@@ -16,9 +16,9 @@ import numpy as np
 import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from scipy import sparse
 
+from neurovis.core.array_files import write_arrays
 from neurovis.core.checks import (
     check_array,
     check_between,
@@ -26,7 +26,7 @@ from neurovis.core.checks import (
     check_path,
     check_whole,
 )
-from neurovis.core.files import DECODER_ERRORS, atomic_path, canonical_json, corrupt
+from neurovis.core.files import DECODER_ERRORS, canonical_json, corrupt
 from neurovis.core.rng import generator
 from neurovis.core.tensors import hash_state_dict
 
@@ -301,8 +301,7 @@ def save_projection(path: str | Path, projection: Projection) -> None:
     arrays = {name: np.ascontiguousarray(getattr(projection, name)) for name in names}
     # Safetensors has no checksum of its own, and keeps one entry of text in order.
     settings["sha256"] = _hash(arrays)
-    with atomic_path(path) as part:
-        save_file(arrays, part, {_ENTRY: canonical_json(settings)})
+    write_arrays(path, arrays, {_ENTRY: canonical_json(settings)})
 
 
 def load_projection(path: str | Path) -> SparseProjection | PrincipalComponents:

@@ -15,7 +15,7 @@ import safetensors
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from neurovis.core.checks import (
@@ -33,6 +33,7 @@ from neurovis.core.files import (
     read_json,
     sha256_file,
     sha256_json,
+    write_bytes,
     write_json,
 )
 from neurovis.core.rng import own_torch_stream
@@ -336,7 +337,8 @@ def save_classifier(
     """
     with atomic_folder(folder) as part:
         state = classifier.network.state_dict()
-        save_file({k: v.cpu().contiguous() for k, v in state.items()}, part / _WEIGHTS)
+        on_cpu = {name: value.cpu().contiguous() for name, value in state.items()}
+        write_bytes(part / _WEIGHTS, save(on_cpu))
         about = {
             "name": classifier.name,
             "spec": classifier.spec.parameters,

@@ -21,12 +21,17 @@ from pathlib import Path
 import h5py
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from neurovis.core.checks import check_option, check_path, suggest
 from neurovis.core.errors import DataCorruptError
-from neurovis.core.files import atomic_path, check_writable_folder, sha256_file
+from neurovis.core.files import (
+    atomic_path,
+    check_writable_folder,
+    sha256_file,
+    write_bytes,
+)
 from neurovis.core.log import progress
 
 VGG16_LAYERS = tuple(
@@ -96,7 +101,7 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "small.safetensors"
-    >>> save_file({"conv.weight": torch.ones(2)}, path)
+    >>> write_bytes(path, save({"conv.weight": torch.ones(2)}))
     >>> read_state_dict(path)
     {'conv.weight': tensor([1., 1.])}
     """
@@ -238,7 +243,14 @@ def check_state_dict(
 # -------------------------------------------------------------- getting files
 
 
-def _offline() -> bool:
+def downloads_are_off() -> bool:
+    """Tell whether the environment forbids downloads.
+
+    Returns
+    -------
+    bool
+        True if ``NEUROVIS_OFFLINE`` or ``HF_HUB_OFFLINE`` is 1, true, yes or on.
+    """
     values = (os.environ.get(n, "") for n in ("NEUROVIS_OFFLINE", "HF_HUB_OFFLINE"))
     return any(v.lower() in ("1", "true", "yes", "on") for v in values)
 
@@ -292,7 +304,7 @@ def hub_file(url: str, filename: str, sha256_prefix: str, purpose: str) -> Path:
             f"that folder under that name; its SHA-256 starts with {expected}."
         )
 
-    if _offline():
+    if downloads_are_off():
         raise absent("downloads are off (HF_HUB_OFFLINE or NEUROVIS_OFFLINE is set)")
     check_writable_folder(folder)
     with atomic_path(path) as part:
@@ -366,7 +378,7 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
         raise ValueError(f"timm has no weights on the hub for {name!r}.{hint}")
     repository, _, revision = config.hf_hub_id.partition("@")
     filename = config.hf_hub_filename or "model.safetensors"
-    offline = _offline()
+    offline = downloads_are_off()
     try:
         path = hf_hub_download(
             repository,
@@ -446,9 +458,8 @@ def convert_keras_h5(source: str | Path, destination: str | Path) -> None:
                 f"and n biases; got a kernel of shape {shape} and {len(bias)} biases."
             )
         channels = len(bias)
-    with atomic_path(destination) as part:
-        # One entry only: safetensors writes several in random order.
-        save_file(state, part, {"format": "keras-vgg16-caffe"})
+    # One entry only: safetensors writes several in random order.
+    write_bytes(destination, save(state, {"format": "keras-vgg16-caffe"}))
 
 
 def _read_keras_layer(layers: h5py.Group, name: str, source: Path) -> dict[str, Tensor]:

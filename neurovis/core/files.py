@@ -184,6 +184,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def remove_leftovers(folder: str | Path, name: str) -> None:
+    """Remove the temporary files that killed calls of `atomic_path` left.
+
+    Only who holds the lock that all writers of these files take may call it: the file
+    of another writer looks like that of a killed one.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where; it need not exist. Folders inside stay as they are.
+    name : str
+        Name of the files that were to be written, or a pattern such as ``*.png``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for file in ("1.png", "1.png.part-71", "2.png.part-b", "note.txt.part-71"):
+    ...     write_text(folder / file, "")
+    >>> remove_leftovers(folder, "*.png")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['1.png', '2.png.part-b', 'note.txt.part-71']
+    """
+    for path in Path(folder).glob(f"{name}.part-*"):
+        number = path.name.rpartition(".part-")[2]
+        if number.isascii() and number.isdigit() and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well.

@@ -19,12 +19,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from neurovis.core.array_files import write_arrays
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     atomic_folder,
-    atomic_path,
     check_writable_folder,
     plain,
     read_json,
@@ -356,5 +356,4 @@ def _write_arrays(path: Path, value: dict[str, NDArray[Any]]) -> None:
                 f"`value[{name!r}]` must hold booleans or numbers of up to 64 bits; "
                 f"got dtype {dtype}. Put text into a DataFrame."
             )
-    with atomic_path(path) as part:
-        save_file(arrays, part)
+    write_arrays(path, arrays)

@@ -13,28 +13,27 @@ import numpy as np
 import pandas as pd
 import safetensors
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import save_file
 
 from analysis.metrics import unit_blocks
+from neurovis.core.array_files import write_arrays
 from neurovis.core.checks import check_array, check_columns, check_path
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     corrupt,
     plain,
-    read_json,
     read_table,
     sha256_file,
     write_json,
     write_table,
 )
+from neurovis.core.verified_cards import read_verified_card
 from neurovis.fitting.encoding_inputs import check_same_rows, features_by_space
 from neurovis.fitting.fwrf_model import KIND, FwRFModel
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 UNITS_FILE = "units.parquet"
+_FILES = (WEIGHTS_FILE, UNITS_FILE)
 _VERSION = 1
 
 
@@ -324,10 +323,9 @@ def save_encoding_model(folder: str | Path, model: EncodingModel | FwRFModel) ->
     arrays = {name: np.ascontiguousarray(array) for name, array in given.items()}
     # Without it the folder holds no model, so that old and new files never mix.
     (folder / MODEL_FILE).unlink(missing_ok=True)
-    with atomic_path(folder / WEIGHTS_FILE) as part:
-        save_file(arrays, part)
+    write_arrays(folder / WEIGHTS_FILE, arrays)
     write_table(folder / UNITS_FILE, model.units)
-    hashes = {n: sha256_file(folder / n) for n in (WEIGHTS_FILE, UNITS_FILE)}
+    hashes = {n: sha256_file(folder / n) for n in _FILES}
     write_json(folder / MODEL_FILE, meta | own | {"sha256": hashes})
 
 
@@ -359,21 +357,7 @@ def load_encoding_model(folder: str | Path) -> EncodingModel | FwRFModel:
             f"{folder} holds no encoding model: {MODEL_FILE} is missing. Give one of "
             "the folders below `models` of a finished fit."
         )
-    meta = read_json(folder / MODEL_FILE)
-    if not isinstance(meta, dict) or "version" not in meta or "sha256" not in meta:
-        raise DataCorruptError(f"{folder / MODEL_FILE} is not that of a model.")
-    if meta["version"] != _VERSION:
-        raise ValueError(
-            f"{folder} was written in version {meta['version']} of the format; this "
-            f"is version {_VERSION}. Install a newer neurovis."
-        )
-    for name in (WEIGHTS_FILE, UNITS_FILE):
-        path = folder / name
-        if not path.is_file() or sha256_file(path) != meta["sha256"].get(name):
-            raise DataCorruptError(
-                f"{path} is missing or has another hash than {MODEL_FILE} tells: it "
-                "is cut or changed. Fit the model again."
-            )
+    meta = read_verified_card(folder / MODEL_FILE, _FILES, _VERSION, "a model")
     try:
         with safetensors.safe_open(folder / WEIGHTS_FILE, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

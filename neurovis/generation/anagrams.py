@@ -20,6 +20,11 @@ from torch import Tensor, nn
 
 from neurovis.core.checks import check_between, check_option
 from neurovis.core.rng import torch_generator
+from neurovis.generation.anti_segregation import (
+    PUBLISHED_SHARE,
+    HasObjective,
+    anti_segregation_step,
+)
 from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.noise_combination import (
     PUBLISHED_STEPS,
@@ -29,7 +34,12 @@ from neurovis.generation.noise_combination import (
     to_alignments,
 )
 from neurovis.generation.noise_levels import NoiseLevel
-from neurovis.generation.sampling import Guidance, SamplingSettings, make_scheduler
+from neurovis.generation.sampling import (
+    Adjusted,
+    Guidance,
+    SamplingSettings,
+    make_scheduler,
+)
 from neurovis.generation.self_attention import self_attention_step
 from neurovis.generation.sketch_networks import PixelShuffleDecoder
 from neurovis.generation.views import NoiseView
@@ -101,18 +111,25 @@ class AnagramGuidance:
         See `to_alignments`; for balancing.
     rectify : bool, default True
         Whether the mean gets its variance back: see `combine_noise`.
+    segregation_rate : float, default 0
+        Rate of `anti_segregation_step`, which moves samples between steps so that
+        views draw on the same places; 0 leaves them.
+    segregation_share : float, default 26/30
+        Share of the steps, from the first, after which samples are moved.
 
     Raises
     ------
     TypeError, ValueError
         If there is not one guidance per view, sizes differ, an option does not go with
-        the rule, views are not orthogonal, or parts do not sum to the whole.
+        the rule, a number is out of range, views are not orthogonal, parts do not sum
+        to the whole, or anti-segregation lacks a second view or an objective.
 
     Notes
     -----
     Only for generators that denoise pixels: places of latents have insides that do not
     turn or flip with them. A view is denoised at every step, also where its guidance
-    does not act. It counts with its fixed weight then.
+    does not act. It counts with its fixed weight then. Anti-segregation regards views
+    whose guidance acts at the next step, if there are two or more.
 
     References
     ----------
@@ -127,6 +144,8 @@ class AnagramGuidance:
     balance: bool = False
     baselines: Sequence[tuple[float, float]] | None = None
     rectify: bool = True
+    segregation_rate: float = 0.0
+    segregation_share: float = PUBLISHED_SHARE
 
     def __post_init__(self) -> None:
         check_option("rule", self.rule, RULES)
@@ -149,7 +168,25 @@ class AnagramGuidance:
                 )
         if self.baselines is not None:
             check_baselines(self.baselines, len(self.views))
+        check_between("segregation_rate", self.segregation_rate, low=0)
+        check_between("segregation_share", self.segregation_share, low=0, high=1)
+        if self.segregation_rate:
+            self._check_segregation()
         check_views(self.views, parts=self.rule == "sum")
+
+    def _check_segregation(self) -> None:
+        if self.rule == "sum" or len(self.views) < 2:
+            raise ValueError(
+                "`segregation_rate` is for two views or more that swap pixels: set it "
+                f"to 0 for {len(self.views)} view(s) and the rule {self.rule!r}."
+            )
+        for guidance in self.guidances:
+            if not isinstance(guidance, HasObjective):
+                raise TypeError(
+                    "`segregation_rate` needs guidances with a method `objective`, "
+                    "whose gradients tell where a view draws; got a "
+                    f"{type(guidance).__name__}. Set it to 0."
+                )
 
     @property
     def scale(self) -> float:
@@ -167,6 +204,8 @@ class AnagramGuidance:
             "balance": self.balance,
             "baselines": self.baselines and [[*map(float, b)] for b in self.baselines],
             "rectify": self.rectify,
+            "segregation_rate": float(self.segregation_rate),
+            "segregation_share": float(self.segregation_share),
         }
 
     def acts(self, share: float, level: NoiseLevel) -> bool:
@@ -275,6 +314,65 @@ class AnagramGuidance:
             torch.stack([look.failed for look in found]).any(0),
             objectives,
             weights,
+        )
+
+    def adjust(
+        self,
+        generator: ImageGenerator,
+        x: Tensor,
+        step: Tensor | int,
+        level: NoiseLevel,
+        *,
+        share: float,
+        streams: Sequence[torch.Generator] = (),
+    ) -> Adjusted | None:
+        """Return samples whose views draw more on the same places.
+
+        Parameters
+        ----------
+        generator : ImageGenerator
+            Denoises pixels, or pixels that lie side by side as channels.
+        x : Tensor of float32, shape (n, C, h, w)
+            Noisy samples.
+        step : Tensor or int
+            The step that comes next.
+        level : NoiseLevel
+            Its signal and noise.
+        share : float
+            Share of the steps that are done, 0..1.
+        streams : sequence of torch.Generator
+            Random numbers for the objectives, one stream per sample.
+
+        Returns
+        -------
+        Adjusted or None
+            Samples; None without anti-segregation, late, or with fewer than two views
+            that are guided.
+
+        Raises
+        ------
+        ValueError
+            If the generator denoises latents.
+        """
+        if not self.segregation_rate or share > self.segregation_share:
+            return None
+        views, objectives = [], []
+        for view, guidance in zip(self.views, self.guidances, strict=True):
+            if isinstance(guidance, HasObjective) and guidance.acts(share, level):
+                views.append(view)
+                objectives.append(guidance.objective)
+        if len(views) < 2:
+            return None
+        return anti_segregation_step(
+            generator,
+            x,
+            step,
+            level,
+            views,
+            objectives,
+            rate=self.segregation_rate,
+            side_px=pixels_per_place(generator),
+            streams=streams,
         )
 
     def _n_done(self, generator: ImageGenerator, step: Tensor | int) -> int:

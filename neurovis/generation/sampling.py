@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ MOST_SEED = 2**32 - 1
 """Largest seed of an image: streams of torch on the CPU keep no more of it."""
 
 MOST_FAILED = 0.05
-"""Share of steps whose gradients may fail."""
+"""Share of gradients that may fail."""
 
 
 class Guidance(Protocol):
@@ -100,6 +100,64 @@ class Guidance(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """Samples that were moved between two steps.
+
+    Parameters
+    ----------
+    x : Tensor of float32, shape (n, C, h, w)
+        Noisy samples.
+    loss : Tensor of float64, shape (n,)
+        What the move should make smaller, before it.
+    failed : Tensor of bool, shape (n,)
+        Where the gradient was not finite, and the sample was left as it was.
+    """
+
+    x: Tensor
+    loss: Tensor
+    failed: Tensor
+
+
+@runtime_checkable
+class AdjustingGuidance(Protocol):
+    """A guidance that may also move samples after the step of the scheduler."""
+
+    def adjust(
+        self,
+        generator: ImageGenerator,
+        x: Tensor,
+        step: Tensor | int,
+        level: NoiseLevel,
+        *,
+        share: float,
+        streams: Sequence[torch.Generator] = (),
+    ) -> Adjusted | None:
+        """Return moved samples, or None to leave them; not called after the last step.
+
+        Parameters
+        ----------
+        generator : ImageGenerator
+            Denoises and decodes.
+        x : Tensor of float32, shape (n, C, h, w)
+            Noisy samples, as the scheduler made them.
+        step : Tensor or int
+            The step that comes next.
+        level : NoiseLevel
+            Its signal and noise, those of `x`.
+        share : float
+            Share of the steps that are done, 0..1.
+        streams : sequence of torch.Generator
+            One per sample, on the CPU.
+
+        Returns
+        -------
+        Adjusted or None
+            Samples.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class SamplingSettings:
     """How images are sampled.
@@ -148,7 +206,7 @@ class Sampled:
     saturated : ndarray of float64, shape (n,)
         Share of the values of the images at 0 or 1.
     n_failed : ndarray of int64, shape (n,)
-        Steps whose gradient was not finite and left out.
+        Gradients that were not finite and left out.
     """
 
     images: NDArray[np.uint8]
@@ -213,7 +271,7 @@ def sample_images(
     settings : SamplingSettings, optional
         How to sample.
     guidance : Guidance, optional
-        What moves the predictions.
+        What moves the predictions, and samples too if it is an `AdjustingGuidance`.
     noise : Tensor of float32, shape (n, C, h, w), optional
         Where sampling starts; standard normal noise of the seeds by default.
 
@@ -225,23 +283,29 @@ def sample_images(
     Raises
     ------
     ValueError
-        If there are no seeds, one is out of range, `noise` has another shape, or
-        self-attention is asked for and not there.
+        If there are no seeds, one is out of range, there are more steps than the
+        generator knows, `noise` has another shape, or self-attention is asked for and
+        not there.
     FloatingPointError
-        If samples or images are not finite, or gradients fail in more than 5 % of the
-        steps.
+        If samples or images are not finite, or more than 5 % of the gradients are not.
     """
     settings = SamplingSettings() if settings is None else settings
     if not len(seeds):
         raise ValueError("`seeds` must hold at least one number; got none.")
     whole = [check_whole("seeds", seed, low=0, high=MOST_SEED) for seed in seeds]
+    scheduler = make_scheduler(generator, settings.sampler)
+    n_known = int(scheduler.config.num_train_timesteps)
+    if settings.n_steps > n_known:
+        raise ValueError(
+            f"`n_steps` of `settings` must be at most {n_known}, the steps of noise that "
+            f"{generator.name} was trained with; got {settings.n_steps}."
+        )
     if settings.self_attention:
         find_attention(generator.denoiser)
     streams = [torch.Generator().manual_seed(seed) for seed in whole]
     # Shifts and noise of guidance have streams of their own: the same seed starts
     # from the same noise, and sees the same noise, guided or not.
     beside = [torch_generator(seed, "guidance") for seed in whole]
-    scheduler = make_scheduler(generator, settings.sampler)
     with warnings.catch_warnings():
         # The solver of diffusers calls numpy in a way that numpy 2 advises against.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -258,10 +322,12 @@ def sample_images(
     x = x.to(place)
     shape = (len(seeds), settings.n_steps)
     objective, norm = np.full(shape, np.nan), np.full(shape, np.nan)
-    n_failed = np.zeros(len(seeds), np.int64)
+    n_failed, n_adjusted = np.zeros(len(seeds), np.int64), 0
+    steps = list(scheduler.timesteps)
+    shares = [float(scheduler.alphas_cumprod[int(step)]) for step in steps]
+    noise_levels = [NoiseLevel(share) for share in shares]
     with exact_float32():
-        for i, step in enumerate(scheduler.timesteps):
-            level = NoiseLevel(float(scheduler.alphas_cumprod[int(step)]))
+        for i, (step, level) in enumerate(zip(steps, noise_levels, strict=True)):
             acts = guidance is not None and guidance.acts(i / settings.n_steps, level)
             base = None
             if settings.self_attention and level.alpha_bar >= LEAST_ALPHA_BAR:
@@ -292,12 +358,25 @@ def sample_images(
             if changed:
                 output = level.write(eps, clean, generator.prediction)
             x = _next(scheduler, output, step, x, streams)
+            if isinstance(guidance, AdjustingGuidance) and i + 1 < len(steps):
+                adjusted = guidance.adjust(
+                    generator,
+                    x,
+                    steps[i + 1],
+                    noise_levels[i + 1],
+                    share=(i + 1) / settings.n_steps,
+                    streams=beside,
+                )
+                if adjusted is not None:
+                    x = adjusted.x
+                    n_failed += adjusted.failed.cpu().numpy()
+                    n_adjusted += len(seeds)
             if not torch.isfinite(x).all():
                 raise FloatingPointError(
                     f"Samples are not finite after step {i + 1} of {settings.n_steps}: "
                     "make the scale of the guidance smaller, or compute in float32."
                 )
-    _judge_failures(n_failed, int((~np.isnan(norm)).sum()))
+    _judge_failures(n_failed, int((~np.isnan(norm)).sum()) + n_adjusted)
     with torch.no_grad():
         decoded = generator.decode(x)
     if not torch.isfinite(decoded).all():
@@ -317,15 +396,15 @@ def _next(
     return scheduler.step(output, step, x, generator=streams).prev_sample
 
 
-def _judge_failures(n_failed: NDArray[np.int64], n_steps: int) -> None:
+def _judge_failures(n_failed: NDArray[np.int64], n_gradients: int) -> None:
     total = int(n_failed.sum())
     if not total:
         return
-    if total > MOST_FAILED * n_steps:
+    if total > MOST_FAILED * n_gradients:
         raise FloatingPointError(
-            f"{total} of {n_steps} gradients were not finite: check the encoder, make "
-            "the scale smaller, or compute in float32 or bfloat16."
+            f"{total} of {n_gradients} gradients were not finite: check the encoder, "
+            "make the scale smaller, or compute in float32 or bfloat16."
         )
     logger.warning(
-        "%d of %d gradients were not finite and were left out", total, n_steps
+        "%d of %d gradients were not finite and were left out", total, n_gradients
     )

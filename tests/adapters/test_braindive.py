@@ -544,6 +544,8 @@ def test_regions_are_found_by_name():
         region_weights(regions, "face", against="plase")
     with pytest.raises(ValueError, match="Region 'none': `target` holds no units"):
         region_weights(regions, "none")
+    with pytest.raises(ValueError, match="Region 'face' against 'none': `against` hol"):
+        region_weights(regions, "face", against="none")
     fitted = torch.tensor([False, False, True, True])
     with pytest.raises(ValueError, match=r"Region 'face'.*none of which"):
         region_weights(regions, "face", fitted=fitted)

@@ -426,6 +426,10 @@ def test_flow_matching_is_refused(copied, whole):
         ({"prediction_type": "flow_prediction"}, "prediction_type of .*'v_prediction'"),
         ({"beta_schedule": "sigmoid"}, "whose noise is not one"),
         ({"use_flow_sigmas": True}, "whose noise is not one"),
+        ({"_class_name": "NoSuchScheduler"}, "describes 'NoSuchScheduler'"),
+        ({"timestep_spacing": "even"}, "timestep_spacing of .*; got 'even'"),
+        ({"beta_end": 3.0}, "tells betas that cannot be used"),
+        ({"trained_betas": [0.1, 0.2]}, "tells betas that cannot be used"),
     ],
 )
 def test_other_noise_is_refused(copied, values, message):
@@ -557,9 +561,12 @@ def test_a_model_that_is_not_there_is_told_with_the_command(cache):
     assert LAYOUT in text
 
 
-def test_the_environment_forbids_downloads(cache, monkeypatch):
-    monkeypatch.setenv("NEUROVIS_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="downloads are off"):
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "NEUROVIS_OFFLINE"])
+def test_the_environment_forbids_downloads(cache, monkeypatch, variable):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("NEUROVIS_OFFLINE", raising=False)
+    monkeypatch.setenv(variable, "on")
+    with pytest.raises(FileNotFoundError, match=rf"downloads are off .*{variable}"):
         load_image_generator("owner/tiny", local_files_only=False)
 
 
@@ -567,6 +574,7 @@ def test_a_download_that_fails_is_told(cache, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.delenv("NEUROVIS_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     # As HF_HUB_OFFLINE=1 does: no test may look for a server.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match=r"the download failed \(.*Error: "):

@@ -548,6 +548,8 @@ def test_equal_observers_give_equal_files_that_tell_the_architecture(tmp_path):
     make_observer(notes=("a",)).save(one)
     make_observer(notes=("a",)).save(other)
     assert one.read_bytes() == other.read_bytes()
+    (tmp_path / "plain").write_text("")
+    assert one.stat().st_mode == (tmp_path / "plain").stat().st_mode
     with safe_open(one, "pt") as file:
         about = json.loads(file.metadata()["oat"])
     assert about["config"]["n_features"] == N_FEATURES

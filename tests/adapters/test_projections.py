@@ -240,6 +240,8 @@ def test_a_saved_projection_is_the_same_when_it_is_read(tmp_path, projection):
     first = path.read_bytes()
     save_projection(path, found)
     assert path.read_bytes() == first
+    (tmp_path / "other").write_text("")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_wrong_features_are_refused(projection):

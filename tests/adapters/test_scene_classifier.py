@@ -151,6 +151,7 @@ def test_a_classifier_comes_back_from_its_folder(network, tmp_path):
     untrained = SceneClassifier("net", SPEC, network)
     assert untrained.notes == ("net: untrained weights",)
     save_classifier(made, tmp_path / "net", {"kept": [1, 2]})
+    assert len({path.stat().st_mode for path in (tmp_path / "net").iterdir()}) == 1
     found, extra = load_classifier_folder(tmp_path / "net")
     assert extra == {"kept": [1, 2]}
     assert (found.name, found.spec, found.training) == ("net", SPEC, {"n_epochs": 3})

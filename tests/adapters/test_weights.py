@@ -518,6 +518,7 @@ def test_keras_kernels_are_turned_and_nothing_else_is_kept(tmp_path, layout):
     with safe_open(tmp_path / "vgg16.safetensors", "pt") as file:
         metadata = file.metadata()
     assert metadata == {"format": "keras-vgg16-caffe"}
+    assert (tmp_path / "vgg16.safetensors").stat().st_mode == source.stat().st_mode
 
 
 def test_converted_kernels_convolve_as_keras_defines_it(tmp_path):

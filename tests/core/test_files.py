@@ -120,6 +120,43 @@ def test_permissions_of_a_new_file_follow_the_umask(tmp_path, umask):
     assert modes == {0o666 & ~umask}
 
 
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    kept = [
+        *("a.png", "a.png.part", "a.png.part-", "a.png.part-7b", "a.png.part-7.bak"),
+        *("a.png.part-7-b", "a.png.part-1-2", "a.png.part-\u0663", "a.jpg.part-7"),
+        *("part-7", ".lock"),
+    ]
+    gone = ["a.png.part-7", ".png.part-7", "b c.png.part-99999"]
+    for name in kept + gone:
+        (tmp_path / name).write_text(name)
+    inside = tmp_path / "deep" / "a.png.part-7"
+    inside.parent.mkdir()
+    inside.write_text("")
+    (tmp_path / "folder.png.part-7").mkdir()
+    files.remove_leftovers(tmp_path, "*.png")
+    assert names(tmp_path) == sorted([*kept, "deep", "folder.png.part-7"])
+    assert inside.exists()
+    files.remove_leftovers(str(tmp_path), "a.jpg")
+    assert "a.jpg.part-7" not in names(tmp_path)
+    files.remove_leftovers(tmp_path / "absent", "*.png")
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path):
+    code = (
+        "import os, signal, sys; from neurovis.core.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    with subprocess.Popen(command) as process:
+        pass
+    assert names(tmp_path) == [f"a.png.part-{process.pid}"]
+    files.remove_leftovers(tmp_path, "b.png")
+    assert names(tmp_path) == [f"a.png.part-{process.pid}"]
+    files.remove_leftovers(tmp_path, "a.png")
+    assert names(tmp_path) == []
+
+
 def write_table_of_noise(path):
     values = np.random.default_rng(0).normal(size=40_000)
     files.write_table(path, pd.DataFrame({"value": values}))

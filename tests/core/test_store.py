@@ -144,6 +144,7 @@ def test_nothing_but_the_entry_stays_on_disk(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [key]
     inside = sorted(p.name for p in (tmp_path / key).iterdir())
     assert inside == ["arrays.safetensors", "meta.json"]
+    assert len({path.stat().st_mode for path in (tmp_path / key).iterdir()}) == 1
 
 
 def test_equal_entries_have_equal_bytes(tmp_path):

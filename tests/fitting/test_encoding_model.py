@@ -110,6 +110,7 @@ def test_writing_twice_gives_equal_bytes_and_leaves_other_files(tmp_path):
     (tmp_path / "projection.safetensors").write_bytes(b"x")
     save_encoding_model(tmp_path, make_model())
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
+    assert len({(tmp_path / name).stat().st_mode for name in FILES}) == 1
     assert (tmp_path / "projection.safetensors").read_bytes() == b"x"
 
 

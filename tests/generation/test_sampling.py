@@ -400,6 +400,13 @@ def test_settings_out_of_range_are_refused(options, message):
         SamplingSettings(**options)
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm-solver++"])
+def test_more_steps_than_the_generator_was_trained_with_are_refused(sampler):
+    settings = SamplingSettings(1001, sampler)
+    with pytest.raises(ValueError, match=r"at most 1000, .* got 1001"):
+        sample_images(gaussian_generator(), [0], settings=settings)
+
+
 # --------------------------------------------------------------------- images
 
 

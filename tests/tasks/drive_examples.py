@@ -1,5 +1,7 @@
 """Encoders that see colours, and a judge that names them, for images that drive."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +14,7 @@ from neurovis.core.unit_responses import UnitResponses
 from tasks.brain_sources import BrainData
 from tasks.encoding import fit_encoding
 from tasks.encoding_run import model_folder
+from tasks.real_pictures import MeasuredTrials
 
 PIXELS, NETWORK = "control:pixels", "compact_vgg@seeded:3/8"
 CALL = {"n_permutations": 2, "n_bootstrap": 2, "device": "cpu"}
@@ -51,6 +54,17 @@ def colour_brain(subject="s1", *, seed=0, regions=("red", "red", "blue", "flat")
         pictures=pictures,
     )
     return BrainData(responses)
+
+
+def colour_trials(n_trials=4, *, subject="s1", **options):
+    """Noisy trials of a colour brain, with the pictures that the fit held out."""
+    responses = colour_brain(subject).responses
+    rows = np.repeat(np.arange(N), n_trials)
+    noise = 0.05 * np.random.default_rng(3).normal(size=(len(rows), 4))
+    trials = responses.select_stimuli(rows)
+    trials = replace(trials, betas=(trials.betas + noise).astype(np.float32))
+    ids = frozenset(responses.stimuli["stimulus_id"][4::5])
+    return MeasuredTrials(trials, **({"held_out": ids} | options))
 
 
 def fit_colours(out, features, **options):

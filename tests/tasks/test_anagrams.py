@@ -1,5 +1,8 @@
 """Pictures with two views: made, turned, judged, and told."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +101,24 @@ def test_a_finished_run_is_read_and_another_is_refused(done, generator):
         run_anagrams(generator, folder, settings=SMALL, seed=1, device="cpu")
 
 
+def test_anti_segregation_moves_pictures_with_two_guides_and_no_others(
+    done, generator, tmp_path
+):
+    folder, settings = tmp_path / "run", replace(SMALL, segregation=20.0)
+    # The networks are the same: those of the other run are taken.
+    shutil.copytree(done[0] / "networks", folder / "networks")
+    run_anagrams(generator, folder, settings=settings, device="cpu")
+    before, after = (pd.read_csv(run / "manifest.csv") for run in (done[0], folder))
+    moved = before["sha256"] != after["sha256"]
+    both = before["condition"] == "both-views"
+    assert (moved == both).all()
+    assert ((before["settings"] != after["settings"]) == both).all()
+    finish_anagrams(folder)
+    assert "anti-segregation 20;" in (folder / "report.html").read_text("utf-8")
+    with pytest.raises(ValueError, match="segregation"):
+        run_anagrams(generator, folder, settings=SMALL, device="cpu")
+
+
 def test_what_is_untrained_and_simulated_is_told(done):
     notes = " ".join(read_json(done[0] / "provenance.json")["notes"])
     assert "Simulated brains" in notes
@@ -111,7 +132,7 @@ def test_the_report_tells_all_conditions(done):
         BOTH, FIRST, SECOND, NEITHER,
     ]  # fmt: skip
     assert "Guiding both views is not distinguishable from every control." in lines
-    assert (done[0] / "report.html").is_file()
+    assert "; anti-segregation" not in (done[0] / "report.html").read_text("utf-8")
     assert (done[0] / "figures" / "anagrams.png").is_file()
 
 
@@ -130,6 +151,7 @@ def test_latents_are_refused_before_anything_is_computed(tmp_path):
         ({"regions": ("face", "house")}, "house"),
         ({"regions": ("face",)}, "two different names"),
         ({"scale": -1}, "scale"),
+        ({"segregation": -0.5}, "segregation"),
         ({"n_images": 1}, "n_images"),
     ],
 )

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from neurovis.adapters.braindive import BrainGuidance, contrast_weights
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import sha256_file
+from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.sampling import SamplingSettings, sample_images
 from tasks.braindive import (
     MANIFEST,
@@ -260,6 +261,34 @@ def test_names_that_look_like_numbers_are_found_again(tmp_path, name):
     assert len(pd.read_csv(tmp_path / MANIFEST)) == 2
 
 
+def left_behind(folder):
+    return sorted(path.name for path in folder.rglob("*.part-*"))
+
+
+def test_leftovers_of_its_own_files_are_removed_and_of_others_are_kept(tmp_path):
+    generate(tmp_path)
+    whole = contents(tmp_path)
+    gone = [
+        "manifest.csv.part-71",
+        "images/unguided/000000000001.png.part-71",
+        "images/guided-red-5/000000000009.png.part-99999",
+    ]
+    kept = [
+        "scores.parquet.part-71",
+        "images/000000000001.png.part-71",
+        "images/unguided/notes.txt.part-71",
+        "images/unguided/000000000001.png.part-one",
+        "images/another/000000000001.png.part-71",
+        "images/unguided/inside/000000000001.png.part-71",
+    ]
+    for name in gone + kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    generate(tmp_path)
+    assert contents(tmp_path) == whole
+    assert left_behind(tmp_path) == sorted(Path(name).name for name in kept)
+
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
@@ -331,6 +360,7 @@ def test_kills_at_any_write_change_no_byte(tmp_path):
     assert len(whole) == 6
     kept = contents(tmp_path / "killed")
     assert kept == whole
+    assert left_behind(tmp_path / "killed") == []
     assert int(done.stdout) > 4
 
 
@@ -389,6 +419,72 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file"):
         generate(tmp_path / "file")
+
+
+@dataclass(frozen=True, eq=False)
+class Short(ImageGenerator):
+    """A generator that has memory for so many images at once."""
+
+    most: int = 0
+
+    def denoise(self, x, step):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
+        return super().denoise(x, step)
+
+
+def short_of_memory(most):
+    made = gaussian_generator(0.0, 0.4, fingerprint="toy")
+    return Short(**vars(made), most=most)
+
+
+def test_a_shortage_of_memory_makes_batches_smaller_and_no_other_byte(tmp_path, caplog):
+    generate(tmp_path / "whole")
+    generate(tmp_path / "short", generator=short_of_memory(1), batch_size=2)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "short")
+    assert "batch size is now 1" in caplog.text
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+def test_an_image_that_does_not_fit_is_told_with_what_to_do(tmp_path, batch_size):
+    with pytest.raises(MemoryError) as error:
+        generate(tmp_path, generator=short_of_memory(0), batch_size=batch_size)
+    assert re.fullmatch(
+        r"Not even single images of 'unguided' could be generated\. Item 0 alone does "
+        r"not fit into the memory of cpu \(\d+ bytes free\): OutOfMemoryError: Tried "
+        r"to allocate 2\.00 GiB\. Use a smaller input, free memory, or another "
+        r"device\. Weights of 16 bits \(precision='float16'\) need less memory; "
+        r"guidance also with gradient_checkpointing=True \(--save-memory\) or "
+        r"through_denoiser=False \(--fixed-noise\)\.",
+        str(error.value),
+    )
+    assert contents(tmp_path) == {}
+
+
+def test_images_that_are_done_outlive_a_shortage(tmp_path):
+    first, second, third = conditions()
+    generate(tmp_path, [first])
+    with pytest.raises(MemoryError, match="'guided-red-5'"):
+        generate(tmp_path, [first, second], short_of_memory(0))
+    times = written_at(tmp_path)
+    generate(tmp_path, [first, second, third])
+    assert {path: written_at(tmp_path)[path] for path in times} == times
+
+
+def test_gradients_that_are_not_finite_are_one_error_and_leave_no_image(tmp_path):
+    broken = BrainGuidance(
+        lambda images: to_units(images) * torch.nan,
+        contrast_weights(3, [0]),
+        scale=5.0,
+    )
+    asked = [DriveCondition("guided", broken, (0, 1))]
+    with pytest.raises(FloatingPointError) as error:
+        generate(tmp_path, asked)
+    assert str(error.value) == (
+        "4 of 4 gradients were not finite: check the encoder, make the scale smaller, "
+        "or compute in float32 or bfloat16."
+    )
+    assert contents(tmp_path) == {}
 
 
 def test_identical_guidance_tells_identical_parameters():

@@ -14,10 +14,18 @@ from neurovis.core.pictures import read_image
 from neurovis.generation.sampling import SamplingSettings
 from tasks.braindive import MANIFEST
 from tasks.braindive_drive import GuideSettings, drive_region
+from tasks.braindive_experiment import REAL, REAL_BEST
 from tasks.braindive_scores import BEST_QUARTER
 from tasks.picture_gradients import load_gradient_encoder
 from tests.generation.toy_generators import gaussian_generator
-from tests.tasks.drive_examples import NETWORK, PIXELS, colour_judge, fit_colours
+from tests.tasks.drive_examples import (
+    NETWORK,
+    PIXELS,
+    colour_judge,
+    colour_trials,
+    fit_colours,
+    picture,
+)
 
 GUIDE = GuideSettings(scale=0.4, scale_kind="relative")
 SEEDS = (0, 1, 2, 3, 4, 9)
@@ -280,6 +288,103 @@ def test_a_folder_of_other_settings_is_refused_and_kept(run, drive, change, name
     with pytest.raises(ValueError, match=f"holds a run with {name}="):
         drive(run[0], **change)
     assert contents(run[0]) == before
+
+
+# ------------------------------------------------------------------ real pictures
+
+
+@pytest.fixture(scope="module")
+def with_real(drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("real") / "run"
+    return out, drive(out, measured=colour_trials(), n_real=3)
+
+
+def test_real_pictures_are_looked_at_by_the_same_observers(
+    with_real, run, encoder, heldout
+):
+    out, _ = with_real
+    plain = looks_of(run[0])
+    table = looks_of(out)
+    pd.testing.assert_frame_equal(table[: len(plain)], plain)
+    real = table[len(plain) :]
+    assert real["condition"].tolist() == [REAL] * 3 + [REAL_BEST] * 3
+    assert real["seed"].tolist() == [0, 1, 2] * 2
+    kept = read_table(out / "real_pictures.csv")
+    assert set(kept["stimulus_id"]) <= {f"p{i:02d}" for i in range(4, 40, 5)}
+    images = shown(out, real)
+    for image, name in zip(images, kept["stimulus_id"], strict=True):
+        np.testing.assert_array_equal(image, picture(int(name[1:])))
+    for column, brain in (("guide", encoder), ("heldout", heldout)):
+        expected = brain.predict(images)[:, :2].mean(axis=1)
+        np.testing.assert_allclose(real[f"{column}_activation"], expected, atol=1e-6)
+    colours = np.stack(images).mean((1, 2))
+    named = np.array(["red", "green", "blue"])[colours.argmax(axis=1)]
+    assert real["judge_label"].tolist() == named.tolist()
+
+
+def test_measured_responses_are_told_beside_predicted_ones(with_real, run):
+    out, score = with_real
+    table = looks_of(out)
+    assert table["measured_activation"][:12].isna().all()
+    for condition in (REAL, REAL_BEST):
+        own = looks_of(out, condition)["measured_activation"]
+        found = value_of(score, condition, "measured_activation")
+        assert found == pytest.approx(own.mean())
+        limits = [
+            value_of(score, condition, "measured_activation", column=column)
+            for column in ("ci_low", "ci_high")
+        ]
+        assert own.min() <= limits[0] <= found <= limits[1] <= own.max()
+    for condition in ("guided", "unguided"):
+        assert np.isnan(value_of(score, condition, "measured_activation"))
+    units = score.table.set_index("metric")["unit"]
+    assert set(units.loc[["measured_activation"]]) == {"spikes/s"}
+    # Units respond to mean red, and noise is small.
+    kept = read_table(out / "real_pictures.csv")
+    red = [picture(int(name[1:]))[..., 0].mean() / 255 for name in kept["stimulus_id"]]
+    np.testing.assert_allclose(kept["measured_activation"], red, atol=0.1)
+    assert kept["n_chosen_by"].tolist() == kept["n_measured"].tolist() == [2] * 6
+    assert "measured_activation" not in set(run[1].table["metric"])
+    plain = run[1].table
+    same = score.table[score.table["model"].isin(plain["model"].unique())]
+    same = same[same["metric"] != "measured_activation"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        same.drop(columns="stimuli"), plain.drop(columns="stimuli")
+    )
+
+
+def test_a_run_with_real_pictures_resumes_and_is_no_other(with_real, drive):
+    out, _ = with_real
+    before = contents(out)
+    drive(out, measured=colour_trials(), n_real=3)
+    after = contents(out)
+    del before["provenance.json"], after["provenance.json"]
+    assert after == before
+    for change in ({}, {"measured": colour_trials(6), "n_real": 3}):
+        with pytest.raises(ValueError, match="holds a run with real="):
+            drive(out, **change)
+
+
+def test_trials_that_cannot_be_used_leave_nothing(drive, tmp_path):
+    for measured, n, message in (
+        (colour_trials(), 5, "5 would be more than half of the 8 pictures"),
+        (colour_trials(1), 3, "more than half of the 0 pictures"),
+        (colour_trials(subject="s2"), 3, "Trials are those of s2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            drive(tmp_path / "out", measured=measured, n_real=n)
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_is_told_where_real_pictures_may_have_been_fitted_to(
+    with_real, drive, tmp_path
+):
+    word = "may have been fitted to the real pictures"
+    notes = read_json(with_real[0] / "provenance.json")["notes"]
+    assert not any(word in note for note in notes)
+    drive(tmp_path, measured=colour_trials(held_out=None), n_real=20)
+    notes = read_json(tmp_path / "provenance.json")["notes"]
+    assert any(word in note for note in notes)
 
 
 # ------------------------------------------------------------------------- notes

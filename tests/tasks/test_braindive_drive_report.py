@@ -22,7 +22,13 @@ from tasks.picture_gradients import load_gradient_encoder
 from tasks.reports import finish_run
 from tasks.runs import begin_run
 from tests.generation.toy_generators import gaussian_generator
-from tests.tasks.drive_examples import NETWORK, PIXELS, colour_judge, fit_colours
+from tests.tasks.drive_examples import (
+    NETWORK,
+    PIXELS,
+    colour_judge,
+    colour_trials,
+    fit_colours,
+)
 
 SEEDS = tuple(range(8))
 
@@ -137,6 +143,39 @@ def test_numbers_are_those_of_the_table(full):
     (line,) = [line for line in told if line.startswith("Held-out encoder (spikes/s)")]
     assert "guided images are above unguided ones" in line
     assert line.endswith(", p = 0.008, 8 pairs.")
+
+
+def test_real_pictures_are_shown_with_what_was_measured(encoders, tmp_path):
+    options = {"heldout": encoders[1], "judge": colour_judge(), "category": "red"}
+    out = drive(
+        tmp_path,
+        encoders[0],
+        measured=colour_trials(),
+        n_real=3,
+        seeds=[1, 2],
+        **options,
+    )
+    told = finish_drive(out)
+    assert titles_of(out)[4:6] == ["Pictures", "Real pictures"]
+    text, table = text_of(out), read_table(out / "scores.parquet")
+    table = table[(table["region"] == "red") & table["model"].str.startswith("real")]
+    assert set(table["model"]) == {"real, random", "real, best measured"}
+    metrics = ("heldout_activation", "guide_activation", "measured_activation")
+    for row in table[table["metric"].isin(metrics)].to_dict("records"):
+        values = [number(row[key]) for key in ("value", "ci_low", "ci_high")]
+        assert "{} [{}, {}]".format(*values) in text
+    (line,) = [line for line in told if line.startswith("Measured (spikes/s): ")]
+    assert "the best real pictures are " in line
+    lines = [line for line in told if "the best real pictures, " in line]
+    assert [line.split(" (")[0].split(":")[0] for line in lines] == [
+        *("Held-out encoder", "Judge", "Guide")
+    ]
+    assert (out / "figures" / "real_pictures.png").is_file()
+    again = (out / "report.html").read_bytes()
+    (out / "real_pictures.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="real pictures"):
+        write_drive_report(out)
+    assert (out / "report.html").read_bytes() == again
 
 
 def test_suppression_is_told_as_a_decrease(encoders, tmp_path):

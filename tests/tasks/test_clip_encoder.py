@@ -465,6 +465,7 @@ def test_files_hold_what_other_programs_need(learned):
 def test_saved_encoders_are_read_as_they_were(learned, tmp_path):
     encoder = load_clip_encoder(home_of(learned[0]))
     save_clip_encoder(tmp_path, encoder)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     again = load_clip_encoder(tmp_path)
     assert again.fingerprint == encoder.fingerprint
     rows = np.random.default_rng(0).standard_normal((3, 24))
