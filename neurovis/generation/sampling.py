@@ -297,7 +297,7 @@ def sample_images(
     n_known = int(scheduler.config.num_train_timesteps)
     if settings.n_steps > n_known:
         raise ValueError(
-            f"`n_steps` of `settings` must be at most {n_known}, the steps of noise that "
+            f"`n_steps` of `settings` must be at most {n_known}, the steps that "
             f"{generator.name} was trained with; got {settings.n_steps}."
         )
     if settings.self_attention:
