@@ -45,8 +45,14 @@ SCHEDULER = {
 """Noise of the training, as ``diffusers.DDIMScheduler`` takes it."""
 
 SHIPPED = {
-    "latent": ("sketch_latent.safetensors", ""),
-    "pixel": ("sketch_pixel.safetensors", ""),
+    "latent": (
+        "sketch_latent.safetensors",
+        "69a7c96820c586472e7f1bcf9d76eda2f6e21e06f93ca9e2cf907460ad4078bd",
+    ),
+    "pixel": (
+        "sketch_pixel.safetensors",
+        "c6770368e43af0fec7246331e8dbf33deb8ab882151d3d1733860dc548427284",
+    ),
 }
 """Files that come with the suite, and their SHA-256."""
 
