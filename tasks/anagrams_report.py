@@ -18,6 +18,11 @@ from tasks.report_parts import figure_of, save_figures, value_text
 from tasks.runs import load_scores
 
 _N_PICTURES = 8
+_MEASURES = {
+    "judge_accuracy": "Judge sees it (share)",
+    "heldout_activation": "Held-out brain (z)",
+    "guide_activation": "Guide (z)",
+}
 _QUESTION = """\
 Can one picture show one thing upright and another in another view? Two regions of a \
 simulated brain guide it, each in its view; what is predicted for both views is \
@@ -137,27 +142,22 @@ def _told(score: Score) -> list[str]:
 
 
 def _table(score: Score) -> ReportTable:
-    rows = [
-        {
-            "condition": row["model"],
-            "view": row["view"],
-            "region": row["region"],
-            "measure": str(row["metric"]).replace("_", " "),
-            "value": value_text(row, 2),
-            "n": int(row["n"]),
-        }
-        for row in score.table.to_dict("records")
-    ]
+    keys = ["model", "view", "region", "n"]
+    records = score.table.to_dict("records")
+    texts = score.table.assign(text=[value_text(x, 2) for x in records])
+    wide = texts.pivot_table("text", keys, "metric", aggfunc="first", dropna=False)
+    order = score.table.drop_duplicates(keys).set_index(keys).index
+    # Both views together have a share of pictures, and no activation.
+    wide = wide.loc[order, list(_MEASURES)].fillna("").reset_index()
     return ReportTable(
-        pd.DataFrame(rows),
+        wide[["model", "view", "region", *_MEASURES, "n"]],
         "Shares have Wilson's 95 % intervals; activations (standard deviations) normal "
         "ones over pictures.",
         headers={
-            "condition": "Guided",
+            "model": "Guided",
             "view": "View",
             "region": "Region",
-            "measure": "Measure",
-            "value": "Value",
+            **_MEASURES,
         },
     )
 
