@@ -312,10 +312,10 @@ def run_braindive(
     generator: Generator = "sketch:latent",
     images: Annotated[int, typer.Option(help="Images per region, guided or not.")] = 96,
     controls: Annotated[int, typer.Option(help="Images per control, strength.")] = 48,
-    scale: Annotated[float, typer.Option(help="Strength of guidance.")] = 3.0,
+    scale: Annotated[float, typer.Option(help="Strength of guidance.")] = 100.0,
     scales: Annotated[
         str, typer.Option(help="Further strengths, separated by commas.")
-    ] = "0.1,0.3,1,10,30,100",
+    ] = "1,10,1e3,1e4,1e5,1e6",
     steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 25,
     sampler: Annotated[Sampler, typer.Option(help="How to sample.")] = Sampler.ddim,
     batch_size: BatchSize = None,

@@ -67,9 +67,10 @@ class DiveSettings:
         Images per region of the conditions "guided" and "unguided".
     n_controls : int, default 48
         Images per region of controls and of every other strength.
-    scale : float, default 3
-        Strength of guidance.
-    scales : tuple of float, default (0.1, 0.3, 1, 10, 30, 100)
+    scale : float, default 100
+        Strength of guidance: as much as the generator that ships bears without losing
+        the look of its drawings.
+    scales : tuple of float, default (1, 10, 1e3, 1e4, 1e5, 1e6)
         Other strengths that are tried.
     n_steps : int, default 25
         Steps from noise to image.
@@ -97,8 +98,8 @@ class DiveSettings:
 
     n_images: int = 96
     n_controls: int = 48
-    scale: float = 3.0
-    scales: tuple[float, ...] = (0.1, 0.3, 1.0, 10.0, 30.0, 100.0)
+    scale: float = 100.0
+    scales: tuple[float, ...] = (1.0, 10.0, 1e3, 1e4, 1e5, 1e6)
     n_steps: int = 25
     sampler: str = "ddim"
     copies: int = 1

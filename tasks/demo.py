@@ -165,7 +165,7 @@ def demo_braindive(out: Path) -> list[str]:
         settings=DiveSettings(
             n_images=24,
             n_controls=8,
-            scales=(0.3, 30.0),
+            scales=(3.0, 1e6),
             n_drawn=2000,
             n_candidates=400,
             epochs=6,
