@@ -2,7 +2,6 @@
 
 from importlib import resources
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,8 +17,8 @@ from tasks.sketch_training import (
     velocity_loss,
 )
 
-# Frozen on 2026-11-22 (torch 2.15, CPU): mean levels of red, green and blue of the first
-# four seeds, ten steps of DDIM, and the loss on drawings of another seed.
+# Frozen on 2026-11-22 (torch 2.15, CPU): mean levels of red, green and blue of the
+# first four seeds, ten steps of DDIM, and the loss on drawings of another seed.
 CHANNEL_MEANS = {"latent": [0.4981, 0.4602, 0.4276], "pixel": [0.5356, 0.5443, 0.5021]}
 PIXEL_LOSS = 0.0891
 

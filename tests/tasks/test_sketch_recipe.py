@@ -6,8 +6,8 @@ from tasks.sketch_training import SketchRecipe, train_generator
 
 # 2048 drawings, four epochs, with their own fall of the learning rate: measured on
 # 2026-11-22 (torch 2.15, one thread of an AMD EPYC). Other machines round otherwise.
-LOSSES = {"latent": (0, 0), "pixel": (0, 0)}
-PSNR_DB = 0
+LOSSES = {"latent": (0.4774, 0.4529), "pixel": (0.3809, 0.3749)}
+PSNR_DB = 20.73
 
 
 @pytest.mark.slow
