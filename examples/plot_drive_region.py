@@ -31,7 +31,7 @@ from tasks.braindive_observers import look_at, make_observers, region_columns
 # and the third, the judge, only names categories. Neither of them guides.
 
 with tempfile.TemporaryDirectory() as folder:
-    seen = make_observers(Path(folder), n_drawn=1500, epochs=5, seed=0, device="cpu")
+    seen = make_observers(Path(folder), n_drawn=700, epochs=5, seed=0, device="cpu")
 print("Simulated data:", *seen.responses[0].describe()[:3], sep="\n  ")
 
 # %%
