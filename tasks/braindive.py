@@ -118,7 +118,7 @@ def generate_images(
     generator : ImageGenerator
         Where it is, is where images are computed.
     conditions : sequence of DriveCondition
-        With different names.
+        Those of one name have different seeds.
     out : str or Path
         Folder for ``images/CONDITION/SEED.png`` and ``manifest.csv``.
     settings : SamplingSettings, optional
@@ -138,7 +138,7 @@ def generate_images(
     Raises
     ------
     ValueError
-        If names repeat or a setting cannot be.
+        If a name comes twice with the same seed, or a setting cannot be.
     FloatingPointError
         If samples or too many gradients are not finite.
     MemoryError
@@ -147,9 +147,13 @@ def generate_images(
         If `out` cannot be written.
     """
     settings = SamplingSettings() if settings is None else settings
-    names = [condition.name for condition in conditions]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"`conditions` must have different names; got {names}.")
+    names = list(dict.fromkeys(condition.name for condition in conditions))
+    asked = [(c.name, seed) for c in conditions for seed in c.seeds]
+    if len(set(asked)) < len(asked) or not names:
+        raise ValueError(
+            "`conditions` must have different names, or different seeds where names "
+            f"are the same; got {[c.name for c in conditions]}."
+        )
     folder = check_writable_folder(out)
     with lock(folder / MANIFEST):
         remove_leftovers(folder, MANIFEST)

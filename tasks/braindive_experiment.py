@@ -225,9 +225,9 @@ def run_braindive(
             batch_size=batch_size,
         )
         sets = [
-            (c.name, c.region, load_generated(folder, part), part)
-            for c in conditions
-            for part in [manifest[manifest["condition"] == c.name]]
+            (name, region, load_generated(folder, part), part)
+            for name, region in dict.fromkeys((c.name, c.region) for c in conditions)
+            for part in [manifest[manifest["condition"] == name]]
         ]
         looks, embeddings = _look_at_all(folder, sets, seen, settings, seed, place)
     write_table(folder / "looks.parquet", looks)
@@ -288,8 +288,7 @@ def _conditions(
     few = seeds[: settings.n_controls]
     mark = seen.guide.fingerprint
     masks = region_columns(seen.responses[0])
-    rng = numpy_generator(seed, TASK, "permuted regions")
-    shuffled = rng.permutation(len(seen.responses[0].units))
+    n_units = len(seen.responses[0].units)
     found = [DriveCondition(UNGUIDED, None, seeds)]
 
     def add(kind: str, scale: float, seeds: tuple[int, ...], order: Any = None) -> None:
@@ -299,7 +298,7 @@ def _conditions(
                 mask = mask[order]
             guidance = BrainGuidance(
                 seen.guide,
-                contrast_weights(len(mask), mask),
+                contrast_weights(n_units, mask),
                 scale=scale,
                 copies=settings.copies,
                 shift_px=settings.shift_px,
@@ -312,7 +311,10 @@ def _conditions(
     for scale in settings.scales:
         add(SWEEP, scale, few)
     add(SUPPRESSED, -settings.scale, few)
-    add(PERMUTED, settings.scale, few, shuffled)
+    # Permuted voxels still prefer something, by chance: a permutation for each image.
+    for each in few:
+        rng = numpy_generator(seed, TASK, "permuted regions", each)
+        add(PERMUTED, settings.scale, (each,), rng.permutation(n_units))
     return found
 
 

@@ -395,6 +395,19 @@ def test_seeds_that_cannot_be_are_refused(seeds, message):
         DriveCondition("a", None, seeds)
 
 
+def test_conditions_of_one_name_share_a_folder_if_seeds_differ(tmp_path):
+    parts = [DriveCondition("a", None, (seed,)) for seed in (0, 1)]
+    table = generate(tmp_path, [*parts, DriveCondition("b", None, (0,))])
+    assert table[["condition", "seed"]].to_numpy().tolist() == [
+        ["a", 0],
+        ["a", 1],
+        ["b", 0],
+    ]
+    assert len(list((tmp_path / "images" / "a").iterdir())) == 2
+    with pytest.raises(ValueError, match="different seeds where names are the same"):
+        generate(tmp_path, [*parts, DriveCondition("a", None, (1, 2))])
+
+
 def test_conditions_need_different_names(tmp_path):
     one = DriveCondition("a", None, (0,))
     with pytest.raises(ValueError, match="different names"):

@@ -112,6 +112,10 @@ def test_images_of_all_conditions_have_seeds_of_the_run(run, looks):
     assert name == "permuted-regions-face-3"
     permuted = manifest[manifest["condition"] == name]
     assert permuted["seed"].tolist() == [2000, 2001]
+    # Each image has a permutation of its own.
+    assert permuted["settings"].nunique() == 2
+    guided = manifest[manifest["condition"] == "guided-face-3"]
+    assert guided["settings"].nunique() == 1
     generated = looks[~looks["condition"].isin([ASCENT, REAL, REAL_BEST])]
     assert set(generated["seed"]) == {2000, 2001, 2002, 2003}
 
