@@ -19,9 +19,9 @@ SETTINGS = DiveSettings(
     n_images=24,
     n_controls=12,
     scales=(3.0, 1e6),
-    n_drawn=2000,
+    n_drawn=3000,
     n_candidates=400,
-    epochs=8,
+    epochs=10,
 )
 
 
