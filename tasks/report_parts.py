@@ -75,6 +75,8 @@ def save_figures(folder: Path, figures: Sequence[NamedFigure]) -> None:
     for name, item in figures:
         with atomic_path(folder / "figures" / f"{name}.png") as part:
             item.figure.savefig(part, dpi=150, format="png", facecolor="white")
+        # The report draws it once more: its parts have their places now.
+        item.figure.set_layout_engine("none")
 
 
 def value_text(row: Any, digits: int) -> str:

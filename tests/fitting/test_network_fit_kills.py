@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 # As in test_train_kills.py: one process imports torch, and forks try to fit.
 PROGRAM = """
 import os, signal, sys, time
@@ -85,6 +87,7 @@ print(len(codes))
 """
 
 
+@pytest.mark.slow
 def test_kills_at_any_write_change_no_byte_of_a_fit(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],

@@ -131,6 +131,7 @@ def test_what_is_told_are_the_numbers_of_the_tables(finished, told):
         assert f"ceiling {np.sqrt(units['ceiling']).mean():.3f}" in line
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_report(finished, told):
     first = (finished / "report.html").read_bytes()
     assert finish_run(finished) == told
@@ -159,6 +160,7 @@ def test_differences_are_those_from_ridge(finished, told):
     assert "minus that of ridge" in page(finished)
 
 
+@pytest.mark.slow
 def test_without_ridge_differences_are_those_from_the_first_model(tmp_path):
     readouts = ("factorised", "masks")
     fit_brain_encoder(make_data(2), ["given:maps"], tmp_path, readouts=readouts, **CALL)
@@ -197,6 +199,7 @@ def test_trainings_are_told_as_they_were(finished, told):
         assert epochs == f"{training['best_epochs'][0] + 1} of 2"
 
 
+@pytest.mark.slow
 def test_learning_curves_are_those_that_are_kept(finished, told, monkeypatch):
     drawn = []
 
@@ -254,6 +257,7 @@ def test_attention_is_told_as_in_its_table(finished, told):
     assert "On the object" not in page(finished)
 
 
+@pytest.mark.slow
 def test_objects_marks_and_long_lists_are_told(finished, tmp_path, monkeypatch):
     def untrained(table):
         return table.assign(untrained=table["model"] != "training mean")
@@ -281,6 +285,7 @@ def test_objects_marks_and_long_lists_are_told(finished, tmp_path, monkeypatch):
     assert (folder / "figures/attention_objects_subj01_transformer.png").is_file()
 
 
+@pytest.mark.slow
 def test_layers_and_their_ensemble_have_a_part_of_their_own(tmp_path, monkeypatch):
     shown = []
 

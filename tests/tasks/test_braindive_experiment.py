@@ -211,6 +211,7 @@ def test_a_finished_run_is_read_again_with_equal_tables(run, generator):
     pd.testing.assert_frame_equal(Score.load(folder).table, score.table)
 
 
+@pytest.mark.slow
 def test_a_run_of_which_parts_are_lost_ends_with_equal_tables(run, generator, tmp_path):
     folder, score = run
     part = tmp_path / "part"

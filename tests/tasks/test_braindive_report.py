@@ -295,6 +295,7 @@ def test_an_untrained_generator_is_told_in_every_caption(sparse):
     assert n == len(figures_of(folder)) + 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("told")
 def test_the_one_door_to_reports_writes_the_same_bytes(finished, run):
     assert finish_run(run)[-1] == f"report {run / 'report.html'}"

@@ -309,6 +309,7 @@ def bytes_of(run):
     return [path.read_bytes() for path in names]
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_ends_with_equal_bits(
     finished, tmp_path, monkeypatch
 ):

@@ -92,6 +92,7 @@ def test_what_is_told_are_the_numbers_of_the_tables(finished, told):
     assert shown_regions(run) == [("", WHOLE), ("area", "V1"), ("area", "V4")]
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_report(finished, told):
     first = (finished / "report.html").read_bytes()
     assert finish_run(finished) == told

@@ -231,6 +231,7 @@ def test_verdicts_are_given_for_what_was_run(run):
 # --------------------------------------------------------------------- resumption
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_made_again_and_ends_equal(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)

@@ -189,6 +189,7 @@ here["run"](sys.argv[1], sys.argv[2], ["centre", Dying()])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_identical_tables(data, tmp_path):
     out = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, str(data), str(out), __file__]
@@ -321,6 +322,7 @@ def test_the_report_tells_figures_and_is_one_file(finished, tmp_path):
 # ------------------------------------------------------------------ the real data
 
 
+@pytest.mark.slow
 def test_people_models_and_chance_on_real_pictures(data_folder, tmp_path):
     models = ["saliency", "spectral-residual", "centre"]
     score = run_free_viewing(

@@ -120,6 +120,7 @@ def test_covers_of_displays_never_occur_among_those_of_training(bare):
             assert not rows(looks) & training
 
 
+@pytest.mark.slow
 def test_covers_in_place_of_those_of_people_never_occur_in_training(data_folder):
     folder = data_folder / "amazon_covers"
     people, data = load_object_search(folder), search_data(folder, "synthetic")

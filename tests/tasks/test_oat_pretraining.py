@@ -121,6 +121,7 @@ def test_pretraining_gives_a_small_network_that_has_seen_no_people(pretrained):
     assert (done.n_epochs, done.best_epoch) == (2, 1)
 
 
+@pytest.mark.slow
 def test_pretraining_again_gives_equal_weights(pretrained):
     folder, observer, done = pretrained
     again, once_more = pretrain_oat(curriculum=FEW, seed=1)

@@ -289,6 +289,7 @@ def test_attention_is_said_to_prove_nothing(page):
     assert "which it had not learnt from" in page.text
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_told_in_words_and_reported_again_alike(page, simulated):
     before = (simulated / "report.html").read_bytes()
     lines = finish_object_search(simulated)

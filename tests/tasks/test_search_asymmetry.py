@@ -576,6 +576,7 @@ def interrupted(tmp_path_factory):
     return out, ends
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_its_code_and_tells_how_to_go_on(interrupted):
     _, ((code, errors), _) = interrupted
     assert code == 130
@@ -584,6 +585,7 @@ def test_ctrl_c_ends_with_its_code_and_tells_how_to_go_on(interrupted):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_identical_tables(interrupted, tmp_path):
     out, (_, (code, _)) = interrupted
     assert code == -signal.SIGKILL

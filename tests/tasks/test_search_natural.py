@@ -234,6 +234,7 @@ def test_a_fixation_in_the_box_is_found_and_ends_the_search(finished, interiors)
         assert trials.loc[name, "found"] == near
 
 
+@pytest.mark.slow
 def test_the_report_opens_and_names_every_observer(finished):
     lines = finish_run(finished)
     text = (finished / "report.html").read_text()
@@ -261,6 +262,7 @@ def test_another_run_in_the_same_folder_is_refused(finished, interiors):
         )
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_identical_tables(interiors, tmp_path):
     code = "from neurovis.cli import main; main()"
     command = [sys.executable, "-c", code, "run", "search-natural"]

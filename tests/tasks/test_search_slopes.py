@@ -427,6 +427,7 @@ def test_a_damaged_part_is_searched_again(finished, people, tmp_path):
     assert len(parts.get(key)) > 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_identical_tables(people, tmp_path):
     code = "from neurovis.cli import main; main()"
     command = [sys.executable, "-c", code, "run", "search-slopes"]

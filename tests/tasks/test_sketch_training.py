@@ -240,6 +240,7 @@ def test_seeds_decide_weights_and_the_caller_does_not_notice(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_a_longer_training_predicts_the_velocity_better(tmp_path):
     recipe = SketchRecipe("pixel", n_validation=20, batch_size=20).shortened(80, 6)
     done = train_generator(tmp_path, recipe=recipe, seed=0, device="cpu")
