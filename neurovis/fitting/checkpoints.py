@@ -18,12 +18,12 @@ from torch import Tensor
 
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
-    atomic_path,
     canonical_json,
     read_json,
     read_table,
     sha256_bytes,
     sha256_file,
+    write_bytes,
     write_json,
     write_table,
 )
@@ -105,8 +105,8 @@ def write_checkpoint(
     # Safetensors has no checksum of its own.
     sums = {"json": sha256_bytes(text.encode()), "tensors": hash_state_dict(tensors)}
     entry = canonical_json({"meta": text, "sha256": sums})
-    with atomic_path(folder / CHECKPOINT) as part:
-        _save(tensors, part, {_ENTRY: entry})
+    # `save_file` writes to a file of its own first, which a kill would leave behind.
+    write_bytes(folder / CHECKPOINT, save(dict(tensors), {_ENTRY: entry}))
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -187,8 +187,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     state : mapping of str to Tensor
         Weights on the CPU.
     """
-    with atomic_path(path) as part:
-        _save(state, part)
+    write_bytes(path, save(dict(state)))
 
 
 def write_result(
@@ -258,10 +257,3 @@ def read_result(
     curves = read_table(folder / CURVES)
     (folder / CHECKPOINT).unlink(missing_ok=True)  # killed before it was removed
     return state, curves, meta
-
-
-def _save(
-    tensors: Mapping[str, Tensor], part: Path, entries: dict[str, str] | None = None
-) -> None:
-    # `save_file` writes to a file of its own first, which a kill would leave behind.
-    part.write_bytes(save(dict(tensors), entries))
