@@ -62,6 +62,7 @@ def simulate_selective_units(
     n_units: int = 40,
     n_repeats: int = 3,
     nuisance_sd: float = _NUISANCE_SD,
+    noise_sd: float = 1.0,
     seed: int = 0,
 ) -> UnitResponses:
     """Simulate regions whose voxels prefer one category each.
@@ -82,6 +83,8 @@ def simulate_selective_units(
         Trials that were averaged.
     nuisance_sd : float, default 0.25
         Standard deviation over voxels of the weight of each of `NUISANCES`.
+    noise_sd : float, default 1
+        Standard deviation of the noise of one trial.
     seed : int, default 0
         Seed of voxels and noise. Other pictures meet the same voxels with other noise.
 
@@ -102,12 +105,14 @@ def simulate_selective_units(
     -----
     A voxel adds up: .8 to 1.6 for its own category, -.3 to .3 for each category, .4
     for a body in the face region and for a face in the body region, properties of
-    pixels, and normal noise with a standard deviation of ``1 / sqrt(n_repeats)``.
+    pixels, and normal noise with a standard deviation of
+    ``noise_sd / sqrt(n_repeats)``.
     """
     check_array("pictures", pictures, shape=(None, None, None, 3), dtype=np.uint8)
     check_whole("n_units", n_units, low=1)
     check_whole("n_repeats", n_repeats, low=1)
     check_between("nuisance_sd", nuisance_sd, low=0)
+    check_between("noise_sd", noise_sd, low=0)
     shown = np.array([str(name) for name in categories])
     if shown.shape != (len(pictures),):
         raise ValueError(
@@ -134,11 +139,11 @@ def simulate_selective_units(
     nuisance = (nuisance - nuisance.mean(axis=0)) / np.where(spread > 0, spread, 1)
     weights = rng.normal(0, nuisance_sd, (total, len(NUISANCES)))
     signal = is_shown @ selectivity.T + nuisance @ weights.T
-    noise_sd = n_repeats**-0.5
+    mean_noise_sd = noise_sd * n_repeats**-0.5
     # Other pictures are other trials, of the same voxels.
     content = sha256_bytes(np.ascontiguousarray(pictures).tobytes())
     trials = generator(seed, "selective trials", subject, content)
-    betas = signal + trials.normal(0, noise_sd, signal.shape)
+    betas = signal + trials.normal(0, mean_noise_sd, signal.shape)
     betas = (betas - betas.mean(axis=0)) / betas.std(axis=0)
     variance = signal.var(axis=0)
     units = pd.DataFrame(
@@ -149,7 +154,7 @@ def simulate_selective_units(
                 f"selectivity_{name}": selectivity[:, column]
                 for column, name in enumerate(regions)
             },
-            "noise_ceiling": variance / (variance + noise_sd**2),
+            "noise_ceiling": variance / (variance + mean_noise_sd**2),
         }
     )
     stimuli = pd.DataFrame(

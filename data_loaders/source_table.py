@@ -359,6 +359,24 @@ _SCENES15 = Source(
     "them.",
 )
 
+_FLICKR8K = Source(
+    name="flickr8k",
+    what="40000 captions of 8000 photographs, 4382 pairs judged by experts and 35630 "
+    "by a crowd; no pictures",
+    url="https://github.com/prakhar-dhakar/Image-Captioning",
+    licence="free for research with citation, as the release says; no open licence",
+    citation="Hodosh, Young and Hockenmaier (2013). Framing image description as a "
+    "ranking task: data, models and evaluation metrics. JAIR 47:853-899. "
+    "doi:10.1613/jair.3994.",
+    loader="flickr8k:check_flickr8k",
+    by_hand="The source is the text release of Flickr8k in the repository above at "
+    "commit 5ab3142167da9315c4287173ed24a643a0425ab8. Write Flickr8k.token.txt with "
+    "the three lists of pictures (trainImages, devImages, testImages) into "
+    "captions.csv.gz, pictures of no list left out, ExpertAnnotations.txt into "
+    "expert_judgements.csv.gz and CrowdFlowerAnnotations.txt into "
+    "crowd_judgements.csv.gz; the documentation of the loader gives the columns.",
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
@@ -399,6 +417,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             _NET2BRAIN78,
             _FLOC,
             _SCENES15,
+            _FLICKR8K,
         )
     }
 )

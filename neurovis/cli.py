@@ -12,6 +12,7 @@ import neurovis.cli_encoder  # more commands of `fit`
 import neurovis.cli_foveation  # more commands of `run` and `stimuli`
 import neurovis.cli_metamers  # noqa: F401  more commands of `run` and `stimuli`
 from neurovis import __version__
+from neurovis.cli_captions import bank_app
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
 from neurovis.cli_generate import generate_app
@@ -34,6 +35,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(fit_app, name="fit")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
+app.add_typer(bank_app, name="bank")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
@@ -125,6 +127,29 @@ def weights_convert_keras(
     from neurovis.adapters.weights import convert_keras_h5
 
     convert_keras_h5(source, destination)
+    say(f"wrote {destination}")
+
+
+@weights_app.command("convert-clipcap")
+def weights_convert_clipcap(
+    source: Annotated[Path, typer.Argument(help="Checkpoint of CLIPCap, .pt.")],
+    destination: Annotated[Path, typer.Argument(help="New folder.")],
+    language_model: Annotated[
+        str, typer.Option(help="Folder of GPT-2, or its name on the hub.")
+    ] = "openai-community/gpt2",
+    download: Annotated[
+        bool, typer.Option("--download", help="Let the hub be asked.")
+    ] = False,
+) -> None:
+    """Convert a captioner of CLIPCap for `generate captions --captioner`."""
+    from neurovis.adapters.clipcap import convert_clipcap
+
+    convert_clipcap(
+        source,
+        destination,
+        language_model=language_model,
+        local_files_only=not download,
+    )
     say(f"wrote {destination}")
 
 

@@ -78,7 +78,19 @@ BatchSize = Annotated[
 ]
 
 
-def _batch(size: int | None) -> int | Literal["auto"]:
+def batch(size: int | None) -> int | Literal["auto"]:
+    """Return how many at once: as many as memory allows, if nobody told.
+
+    Parameters
+    ----------
+    size : int or None
+        What was asked for.
+
+    Returns
+    -------
+    int or "auto"
+        The same, or "auto".
+    """
     return "auto" if size is None else size
 
 
@@ -214,7 +226,7 @@ def generate_braindive(
         category=category,
         measured=measured,
         n_real=real_images,
-        batch_size=_batch(batch_size),
+        batch_size=batch(batch_size),
         n_bootstrap=bootstrap,
     )
     finish(out)
@@ -302,7 +314,7 @@ def generate_anagram(
         ),
         seed=seed or 0,
         device=device,
-        batch_size=_batch(batch_size),
+        batch_size=batch(batch_size),
     )
     finish(out)
 
@@ -344,7 +356,7 @@ def run_braindive(
         ),
         seed=seed or 0,
         device=device,
-        batch_size=_batch(batch_size),
+        batch_size=batch(batch_size),
         n_bootstrap=bootstrap,
     )
     finish(out)

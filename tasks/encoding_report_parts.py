@@ -1,13 +1,9 @@
 """What reports of encoding models have in common: regions, scores, layers, maps."""
 
-import gzip
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.plot_style import number_text
 from analysis.plots_encoding import (
@@ -16,15 +12,11 @@ from analysis.plots_encoding import (
     plot_penalties,
     plot_score_distribution,
 )
-from analysis.plots_volume import plot_volume_map
 from analysis.report import ReportFigure, ReportTable
-from analysis.surface import plot_cortex_map
-from analysis.surface_mesh import to_fsaverage5
-from analysis.surface_page import write_cortex_html
-from neurovis.core.brain_space import HEMISPHERES, SurfaceSpace
 from tasks.encoding_layers import file_name
 from tasks.encoding_run import EncodingRun
 from tasks.encoding_scores import BASELINE, HELD_OUT, PERMUTED, WHOLE
+from tasks.map_figures import draw_map
 from tasks.report_parts import NamedFigure, axes_grid, figure_of, value_text
 
 _MOST_REGIONS = 9
@@ -327,68 +319,26 @@ def map_figures(run: EncodingRun) -> list[NamedFigure]:
         stem = f"{file_name(row['layer'])}_r"
         names = f"{file_name(row['subject'])}_{file_name(row['model'])}"
         marked = f"{row['model']} (untrained)" if row["untrained"] else row["model"]
-        words = {
-            "label": "r of held-out pictures",
-            "title": f"{row['subject']}: {marked} {row['layer']}".strip(),
-            "note": "simulated data" if row["simulated"] else "",
-            "vmin": 0.0,
-        }
-        volume, left = home / f"{stem}.nii.gz", home / f"lh.{stem}.mgh"
-        if volume.is_file():
-            figure = _volume_figure(volume, words)
-        elif left.is_file():
-            maps = {h: _read_mgh(home / f"{h}.{stem}.mgh") for h in HEMISPHERES}
-            figure = _cortex_figure(maps, words, home / f"{stem}.html")
-        else:
-            continue
+        title = f"{row['subject']}: {marked} {row['layer']}".strip()
+        figure = draw_map(
+            home,
+            stem,
+            home / f"{stem}.html",
+            label="r of held-out pictures",
+            title=title,
+            note="simulated data" if row["simulated"] else "",
+        )
         if figure is None:
             continue
         item = ReportFigure(
             figure,
-            alt=f"Map of r: {words['title']}",
-            caption=f"{words['title']}; grey: no unit, or undefined.",
+            alt=f"Map of r: {title}",
+            caption=f"{title}; grey: no unit, or undefined.",
             wide=True,
             image_format="png",
         )
         found.append((f"map_{names}", item))
     return found
-
-
-def _volume_figure(path: Path, words: dict[str, Any]) -> Any:
-    # From bytes, so that no file stays open.
-    image: Any = nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
-    values = np.asarray(image.dataobj, np.float64)
-    if not np.isfinite(values).any():
-        return None
-    return plot_volume_map(values, image.affine, **_range(values, words))
-
-
-def _range(values: NDArray[np.float64], words: dict[str, Any]) -> dict[str, Any]:
-    # Where nothing is above 0, the colours must still span something.
-    high = float(np.nanmax(values))
-    return words if high > 0 else {**words, "vmin": None, "vmax": None}
-
-
-def _read_mgh(path: Path) -> NDArray[np.float64]:
-    image: Any = nib.MGHImage.from_bytes(path.read_bytes())
-    return np.asarray(image.dataobj, np.float64)[:, 0, 0]
-
-
-def _cortex_figure(
-    maps: dict[str, NDArray[np.float64]], words: dict[str, Any], page: Path
-) -> Any:
-    """Draw a map of a mesh of the fsaverage family, and write it as a page."""
-    both = np.concatenate(list(maps.values()))
-    if not np.isfinite(both).any():
-        return None
-    space = SurfaceSpace("fsaverage", (len(maps["lh"]), len(maps["rh"])))
-    try:
-        small = to_fsaverage5(maps, space)
-    except ValueError:  # a native surface, whose mesh is not told
-        return None
-    options = _range(both, words)
-    write_cortex_html(page, small, **options)
-    return plot_cortex_map(small, **options)
 
 
 def told_scores(run: EncodingRun) -> list[str]:

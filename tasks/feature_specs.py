@@ -23,7 +23,7 @@ from tasks.brain_sources import BrainData
 SHIPPED_FEATURES = "compact_vgg"
 """The network that comes with weights: what is taken when nothing is asked for."""
 
-_HUB_NETWORK = r"(?:timm|torchvision|open_clip|control):[^:@]+"
+_HUB_NETWORK = r"(?:timm|torchvision|open_clip|transformers|control):[^:@]+"
 _FORM = re.compile(
     rf"(?P<network>{_HUB_NETWORK}|{'|'.join(SMALL_NETWORKS)})"
     r"(?:@(?P<weights>seeded:\d+(?:/\d)?|[^:]+))?(?::(?P<layers>.+))?"
@@ -157,7 +157,8 @@ def parse_features(
     if found is None:
         raise ValueError(
             "`features` must be NETWORK[@WEIGHTS][:LAYER,...] with a network "
-            "'timm:NAME', 'torchvision:NAME', 'open_clip:NAME', 'control:NAME', "
+            "'timm:NAME', 'torchvision:NAME', 'open_clip:NAME', "
+            "'transformers:NAME', 'control:NAME', "
             f"{', '.join(repr(n) for n in SMALL_NETWORKS)}, or 'given:NAME' or "
             f"'file:PATH'; got {text!r}."
         )

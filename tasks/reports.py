@@ -26,6 +26,8 @@ _REPORTS = {
     "braindive": ("tasks.braindive_report", "finish_braindive"),
     "braindive-drive": ("tasks.braindive_drive_report", "finish_drive"),
     "clip-encoder": ("tasks.clip_encoder_report", "finish_clip_encoder"),
+    "brainscuba": ("tasks.brainscuba_report", "finish_brainscuba"),
+    "voxel-captions": ("tasks.voxel_captions_report", "finish_captions"),
     "anagrams": ("tasks.anagrams_report", "finish_anagrams"),
 }
 

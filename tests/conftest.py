@@ -1,5 +1,6 @@
 """Options, folders and limits shared by all tests."""
 
+import gc
 import os
 import shutil
 import socket
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import sync_playwright
 
+from tests.undrawn import figures_not_drawn
+
 # No test measures time: a busy machine may be slow.
 settings.register_profile("neurovis", deadline=None)
 settings.load_profile("neurovis")
@@ -16,6 +19,21 @@ settings.load_profile("neurovis")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["NEUROVIS_PROGRESS"] = "0"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage among what is imported and collected: it takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 def pytest_addoption(parser):
@@ -69,6 +87,29 @@ def browser(chromium):
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def undrawn_figures():
+    """Write every figure as one pixel: drawing is most of the time of a report."""
+    with figures_not_drawn():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk():
+    """Leave writing to the disk to the system: no test cuts the power.
+
+    A process that is killed loses nothing that it has written. Processes that tests
+    start wait as users' do.
+    """
+
+    def written(handle):
+        os.fstat(handle)  # a closed file is still an error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", written)
+        yield
 
 
 @pytest.fixture(autouse=True)

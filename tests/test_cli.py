@@ -2,10 +2,13 @@
 
 import gzip
 import hashlib
+import io
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -19,7 +22,9 @@ import neurovis
 from neurovis import cli
 from neurovis.adapters.oat import load_oat
 from neurovis.cli import main
+from tasks import fit_oat, object_search, object_search_tables
 from tasks.models import ModelSpec
+from tasks.object_search_inputs import search_data
 from tasks.run_config import run_options
 
 ROOT = Path(neurovis.__file__).parents[1]
@@ -54,17 +59,27 @@ def spawn(*words, cwd, **variables):
     )
 
 
+def run_here(*words, cwd):
+    """Run the command in this process: code, output, errors."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        patch.setattr(sys, "argv", ["neurovis", *map(str, words)])
+        patch.chdir(cwd)
+        with pytest.raises(SystemExit) as end:
+            main()
+    return end.value.code or 0, output.getvalue(), errors.getvalue()
+
+
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
+def call(tmp_path):
     """Run the command in this process, in an empty folder: code, output, errors."""
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["neurovis", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as end:
-            main()
-        output, errors = capsys.readouterr()
-        return end.value.code or 0, output, errors
+        return run_here(*words, cwd=tmp_path)
 
     return call
 
@@ -325,8 +340,7 @@ def test_a_file_in_the_way_of_results_is_named(call, tmp_path):
     (tmp_path / "taken").write_text("a file")
     words = [*RUN, "--models", "chance", "--out"]
     message = "taken is a file. Move that file"
-    done = spawn(*words, "taken", cwd=tmp_path)
-    assert_one_error(done.returncode, done.stdout, done.stderr, message)
+    assert_one_error(*call(*words, "taken"), message)
     assert_one_error(*call(*words, "taken/below/it"), message)
     assert listing(tmp_path) == {"taken": b"a file"}
 
@@ -499,16 +513,24 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=WITH_DATA)
 def ran(request, place):
-    """A small run by a command of its own: its name, its folder, what it said."""
+    """A small run: its name, its folder, what it said; slopes in a process of its own.
+
+    A process takes seconds to start, so it is one alone.
+    """
     words = {
         "search-natural": ["--data", "scenes", "--max-saccades", 3],
         "search-slopes": ["--data", "people", "--tasks", "feature", "--trials", 2],
     }[request.param]
     words += ["--models", "chance,centre", "--config", "small.toml", "--seed", 1]
     out = f"{request.param} out"
-    done = spawn("run", request.param, *words, "--out", out, cwd=place)
-    assert (done.returncode, done.stderr) == (0, "")
-    return request.param, place / out, done.stdout.splitlines()
+    words = ["run", request.param, *words, "--out", out]
+    if request.param == "search-slopes":
+        done = spawn(*words, cwd=place)
+        code, said, errors = done.returncode, done.stdout, done.stderr
+    else:
+        code, said, errors = run_here(*words, cwd=place)
+    assert (code, errors) == (0, "")
+    return request.param, place / out, said.splitlines()
 
 
 def test_a_run_says_its_main_figures_and_where_its_report_is(ran):
@@ -553,6 +575,7 @@ def test_another_run_in_the_same_folder_is_refused(ran, place, call):
     assert listing(out) == before
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_report_of_an_asymmetry_run_is_written_again(call, place, tmp_path):
     words = ["--models", "chance", "--conditions", "left_right", "--trials", 1]
     words += ["--config", place / "small.toml"]
@@ -847,23 +870,22 @@ def test_the_doctor_finds_nothing_amiss_here(tmp_path):
     assert "NEUROVIS_DATA is not set" in done.stdout
 
 
-@pytest.mark.parametrize("way", ["current folder", "PYTHONPATH"])
-def test_the_doctor_names_a_module_that_stands_before_ours(tmp_path, way):
+def test_the_doctor_names_modules_that_stand_before_ours(tmp_path):
     # `python -c`, notebooks and scripts look into their folder first, and every
     # Python looks into PYTHONPATH before installed packages.
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "analysis.py").write_text("answer = 42\n")
-    (folder / "elsewhere").mkdir()
-    cwd, path = folder, str(ROOT)
-    if way == "PYTHONPATH":
-        cwd, path = folder / "elsewhere", f"{folder}{os.pathsep}{ROOT}"
-    done = spawn("doctor", cwd=cwd, PYTHONPATH=path)
+    here, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder, name in ((here, "analysis"), (elsewhere, "stimuli")):
+        folder.mkdir()
+        (folder / f"{name}.py").write_text("answer = 42\n")
+    done = spawn("doctor", cwd=here, PYTHONPATH=f"{elsewhere}{os.pathsep}{ROOT}")
     assert done.returncode == 1
     amiss = [e for e in done.stdout.splitlines() if e.startswith("AMISS")]
-    assert len(amiss) == 1
-    assert f"package analysis: {folder / 'analysis.py'} shadows ours" in amiss[0]
-    assert "rename it" in amiss[0]
+    assert len(amiss) == 2
+    for line, folder, name in zip(
+        sorted(amiss), (here, elsewhere), ("analysis", "stimuli"), strict=True
+    ):
+        assert f"package {name}: {folder / f'{name}.py'} shadows ours" in line
+        assert "rename it" in line
 
 
 def test_the_doctor_says_that_a_data_folder_is_absent(call, monkeypatch):
@@ -879,12 +901,13 @@ def test_the_doctor_says_that_a_data_folder_is_absent(call, monkeypatch):
 def sources(*suffixes):
     """Text files of the project; hidden and made folders left out."""
     made = {"results", "_build", "gallery", "generated", "__pycache__", "build", "dist"}
-    for path in ROOT.rglob("*"):
-        parts = path.relative_to(ROOT).parts
-        if any(part.startswith(".") or part in made for part in parts):
-            continue
-        if path.is_file() and path.suffix in suffixes:
-            yield path
+    for folder, below, names in os.walk(ROOT):
+        kept = [n for n in below if not n.startswith(".") and n not in made]
+        below[:] = kept  # the others are not entered
+        for name in names:
+            path = Path(folder) / name
+            if not name.startswith(".") and path.suffix in suffixes:
+                yield path
 
 
 def test_only_one_module_opens_python_objects():
@@ -935,15 +958,27 @@ def test_verbs_about_objects_have_a_word_on_every_option(call, words):
         assert re.search(r"trial\s+and\s+published\s+LEAK", output)
 
 
+kept_search_data = cache(search_data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_simulation():
+    """Simulate the searches of equal options once; nobody changes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fit_oat, object_search, object_search_tables):
+            patch.setattr(module, "search_data", kept_search_data)
+        yield
+
+
 @pytest.fixture(scope="module")
 def fitted_oat(tmp_path_factory):
-    """One epoch on simulated searches, by a command of its own."""
+    """One epoch on simulated searches."""
     folder = tmp_path_factory.mktemp("fit")
     words = ["--data", "simulated", "--appearance", "none", "--target-position"]
     words += ["true", "--epochs", 1, "--fold", 2, "--seed", 1, "--device", "cpu"]
-    done = spawn(*FIT, *words, "--out", "out", cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    return folder / "out", words, done.stdout
+    code, said, errors = run_here(*FIT, *words, "--out", "out", cwd=folder)
+    assert (code, errors) == (0, "")
+    return folder / "out", words, said
 
 
 def test_oat_is_trained_and_kept_by_one_command(fitted_oat, call):
@@ -1045,6 +1080,7 @@ def test_bad_options_of_an_object_search_leave_nothing(call, tmp_path, words, me
     assert listing(tmp_path) == {}
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_simulated_object_search_needs_no_data(call, tmp_path):
     words = ["--data", "simulated", "--models", "chance_uniform,unigram_tokens"]
     words += ["--splits", 1, "--samples", 1, "--out", "out"]

@@ -8,6 +8,9 @@ from neurovis.cli import main
 from neurovis.core.files import read_json
 from tasks.encoding_run import load_encoding
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 FEATURES = "control:gabor:cycles4:grid4"
 
 

@@ -10,6 +10,9 @@ from neurovis.core.files import read_json, read_table
 from neurovis.core.pictures import write_png
 from tasks.encoding_run import load_encoding
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 
 def run(*words, capsys):
     """Run the command line in this process; return exit code, output and errors."""

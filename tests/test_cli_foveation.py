@@ -15,6 +15,9 @@ from stimuli.category_pictures import make_category_pictures
 from tasks.foveation_stimuli import EXPERIMENTS
 from tasks.foveation_systems import SYSTEMS
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 
 def call(*words, capsys):
     """Run the command line in this process; return exit code, output and errors."""

@@ -16,6 +16,10 @@ from neurovis.generation.sampling import SAMPLERS
 from tasks.clip_encoder_recipe import PRECISIONS, RECIPES, ClipEncoderRecipe
 from tasks.encoding_run import load_encoding, model_folder
 from tasks.picture_gradients import load_gradient_encoder
+from tests.undrawn import figures_not_drawn
+
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 
 NETWORK, LAYER = "compact_vgg@seeded:3/8", "stage3:gap"
 
@@ -99,7 +103,7 @@ def fitted(tree, tmp_path_factory):
     """An encoder of embeddings, fitted on the command line, and what that printed."""
     out = tmp_path_factory.mktemp("fit") / "run"
     words = fit_words(tree, out, "--epochs", "6", "--learning-rate", "0.03")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, figures_not_drawn():
         told = []
         patch.setattr("neurovis.cli_run.say", told.append)
         patch.setattr(sys, "argv", ["neurovis", *map(str, words)])

@@ -12,6 +12,9 @@ from neurovis.core.types import Score
 from tasks.metamer_observers import answer_by_formula
 from tasks.metamers import load_metamers
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 
 def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words])

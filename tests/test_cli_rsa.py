@@ -11,6 +11,9 @@ from neurovis.cli import app, main
 from neurovis.core.types import Score
 from neurovis.core.unit_responses import UnitResponses, save_responses
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 FEW = ["--bootstrap", "20", "--permutations", "20", "--device", "cpu"]
 
 

@@ -14,6 +14,9 @@ from stimuli.category_pictures import make_category_pictures
 from stimuli.diets import DIETS
 from tasks.backbone_recipe import OBJECTIVES, compact_recipe
 
+# The tests of each report draw its figures.
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 WIDTHS = "3,6,12,16,24"
 OPTIONS = (
     *("images", "objective", "diet", "teacher", "epochs", "batch-size", "widths"),

@@ -30,6 +30,8 @@ from neurovis.adapters.open_clip_models import (
     match_open_clip,
     published_config,
 )
+from neurovis.adapters.sketch_clip import load_sketch_clip
+from neurovis.adapters.transformers_clip import load_clip_tower
 from neurovis.adapters.trunks import INPUT_FORMATS
 from neurovis.adapters.weights import (
     check_state_dict,
@@ -42,10 +44,11 @@ from neurovis.core.rng import own_torch_stream
 
 __all__ = ["Backbone", "list_layers", "load_backbone", "load_open_clip"]
 
-SOURCES = ("timm", "torchvision", "open_clip", "control")
+SOURCES = ("timm", "torchvision", "open_clip", "transformers", "control")
 # Pixel format and side of the input.
 SMALL_NETWORKS = {
     "compact_vgg": ("imagenet", 128),
+    "sketch_clip": ("imagenet", 32),
     "squeezenet1_0": ("squeezenet", 227),
     "darknet_tiny": ("unit", 224),
 }
@@ -74,15 +77,18 @@ def load_backbone(
         ``"timm:NAME"`` (with or without the tag of its weights),
         ``"torchvision:NAME"`` or ``"torchvision:NAME.WEIGHTS"`` (such as
         "torchvision:resnet50.IMAGENET1K_V1"), ``"open_clip:NAME"`` or
-        ``"open_clip:NAME.TAG"`` (the vision tower), ``"compact_vgg"`` (which comes with
-        weights), ``"squeezenet1_0"``, ``"darknet_tiny"``; or ``"control:gabor"``,
+        ``"open_clip:NAME.TAG"`` (the vision tower), ``"transformers:NAME"`` (the vision
+        tower of CLIP, from a folder or the cache of the hub; see
+        `neurovis.adapters.transformers_clip`), ``"compact_vgg"`` (which comes with
+        weights), ``"sketch_clip"`` (so does this, for drawings of 32 x 32 pixels),
+        ``"squeezenet1_0"``, ``"darknet_tiny"``; or ``"control:gabor"``,
         ``"control:pyramid"`` and ``"control:colour"``, which have no weights (see
         `neurovis.adapters.control_features`).
     weights : str or Path, optional
-        The path of a ``.safetensors`` (or weights-only ``.pt``, ``.pth``) file;
-        ``"seeded:N"`` for the random weights that the architecture starts from; by
-        default those published for timm and torchvision, from the cache on disk or the
-        hub.
+        The path of a ``.safetensors`` (or weights-only ``.pt``, ``.pth``) file, or of
+        a folder for transformers; ``"seeded:N"`` for the random weights that the
+        architecture starts from; by default those published for timm and torchvision,
+        from the cache on disk or the hub.
     size_px : int or (int, int), optional
         Side, or height and width, of the input; by default what the network was
         trained with. Vision transformers adapt their positions when weights are
@@ -106,7 +112,7 @@ def load_backbone(
     DataCorruptError
         If a file is damaged.
     MissingDependencyError
-        If open_clip is not installed.
+        If open_clip or transformers is needed and not installed.
 
     Examples
     --------
@@ -121,8 +127,8 @@ def load_backbone(
         hint = suggest(name, SMALL_NETWORKS)
         raise ValueError(
             "`name` must be 'timm:...', 'torchvision:...', 'open_clip:...', "
-            "'control:...', 'compact_vgg', 'squeezenet1_0' or 'darknet_tiny'; got "
-            f"{name!r}.{hint}"
+            "'transformers:...', 'control:...', 'compact_vgg', 'sketch_clip', "
+            f"'squeezenet1_0' or 'darknet_tiny'; got {name!r}.{hint}"
         )
     if resize is not None:
         check_option("resize", resize, RESIZE_RULES)
@@ -140,8 +146,17 @@ def load_backbone(
             if sides is not None and sides[0] != sides[1]:
                 raise ValueError(f"{name!r} needs a square `size_px`; got {sides}.")
             return load_control(model, size_px=size, resize=resize or "crop")
-        load = {"timm": _load_timm, "torchvision": _load_torchvision}
-        backbone = load.get(source, _load_open_clip)(model, weights, sides)
+        if sides is not None and source in ("open_clip", "transformers"):
+            raise ValueError(
+                f"`size_px` of the networks of {source} cannot be changed."
+            )
+        if source == "open_clip":
+            backbone = _open_clip(model, weights, whole=False)[1]
+        elif source == "transformers":
+            backbone = load_clip_tower(model, weights, seed=_seed(weights))
+        else:
+            load = _load_timm if source == "timm" else _load_torchvision
+            backbone = load(model, weights, sides)
     rule = _resized(backbone.preprocessing, sides, resize)
     return replace(backbone, preprocessing=rule)
 
@@ -207,9 +222,25 @@ def _load_compact(weights: str | Path | None) -> Backbone:
     )
 
 
+def _load_sketch_clip(weights: str | Path | None) -> Backbone:
+    weights = "shipped" if weights is None else weights
+    module = load_sketch_clip(weights)
+    pixels, side = SMALL_NETWORKS["sketch_clip"]
+    rule = Preprocessing((side, side), "squash", pixels=INPUT_FORMATS[pixels])
+    told = "shipped" if weights == "shipped" else _told(weights)
+    return Backbone(
+        *("sketch_clip", module, rule, "sketch_clip", told),
+        trained=module.trained,
+        order="channels-first",
+        remarks=module.notes,
+    )
+
+
 def _load_small(name: str, weights: str | Path | None) -> Backbone:
     if name == "compact_vgg":
         return _load_compact(weights)
+    if name == "sketch_clip":
+        return _load_sketch_clip(weights)
     if weights is None:
         raise ValueError(
             f"`weights` of {name} must be 'seeded:N' or the path of a .safetensors "
@@ -414,14 +445,6 @@ def load_open_clip(name: str, weights: str | Path) -> tuple[nn.Module, Backbone]
             f"`name` must be 'open_clip:...', whose networks read texts; got {name!r}."
         )
     return _open_clip(model, weights, whole=True)
-
-
-def _load_open_clip(
-    name: str, weights: str | Path | None, sides: tuple[int, int] | None
-) -> Backbone:
-    if sides is not None:
-        raise ValueError("`size_px` of the networks of open_clip cannot be changed.")
-    return _open_clip(name, weights, whole=False)[1]
 
 
 def _open_clip(

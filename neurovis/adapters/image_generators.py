@@ -5,26 +5,28 @@ allowed. Weights are read from safetensors only.
 """
 
 import logging
-import re
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from neurovis.adapters.hub_folders import (
+    describe,
+    find_hub_folder,
+    import_generate,
+    is_hub_name,
+    load_pretrained,
+    loader_errors,
+    unfit,
+    weights_variant,
+)
 from neurovis.adapters.scheduler_files import check_betas, read_scheduler
 from neurovis.adapters.sketch_generator import SCHEDULER as SKETCH_SCHEDULER
 from neurovis.adapters.sketch_generator import load_sketch_generator
-from neurovis.adapters.weights import downloads_are_off
 from neurovis.core.checks import check_option
-from neurovis.core.device import autocast_dtype, resolve
-from neurovis.core.errors import DataCorruptError, MissingDependencyError
-from neurovis.core.files import read_json
-from neurovis.core.rng import own_torch_stream
+from neurovis.core.device import autocast_dtype, exact_float32, resolve
 from neurovis.core.tensors import hash_state_dict
 from neurovis.generation.image_generator import ImageGenerator
 from neurovis.generation.sketch_networks import SIDE_PX
@@ -52,7 +54,7 @@ _FURTHER_INPUTS = ("addition_embed_type", "class_embed_type", "num_class_embeds"
 
 _SKETCH_LIMITS = {"latent": 2.5, "pixel": 1.0}
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_WHAT = "Generators of images"
 _WEIGHTS, _TEXT_WEIGHTS = "diffusion_pytorch_model", "model"
 # What is needed of a model of the hub, which may hold variants of its weights.
 _WANTED = (
@@ -62,17 +64,6 @@ _WANTED = (
     f"*{_WEIGHTS}-0*.safetensors",
     f"text_encoder/{_TEXT_WEIGHTS}.safetensors",
     f"text_encoder/{_TEXT_WEIGHTS}-0*.safetensors",
-)
-
-# What the loaders of diffusers and transformers raise on files that do not fit.
-_LOADER_ERRORS = (
-    SafetensorError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -145,7 +136,7 @@ def load_image_generator(
     if small:
         parts = _sketch(str(source))
     else:
-        folder, name = _find_folder(source, local_files_only)
+        folder, name = find_generator(source, local_files_only=local_files_only)
         parts = {"name": name, **_from_folder(folder)}
     state: dict[str, Tensor] = {}
     for part in ("denoiser", "decoder"):
@@ -196,45 +187,46 @@ def _sketch(source: str) -> dict[str, Any]:
 # ------------------------------------------------------------------- finding
 
 
-def _find_folder(source: str | Path, local_files_only: bool) -> tuple[Path, str]:
+def find_generator(
+    source: str | Path, *, local_files_only: bool = True
+) -> tuple[Path, str]:
+    """Return the folder of a checkpoint.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder, or a name on the Hugging Face hub, "owner/name".
+    local_files_only : bool, default True
+        As `load_image_generator`.
+
+    Returns
+    -------
+    folder : Path
+        Where its files are; some may be missing.
+    name : str
+        What it is called.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or the model is not in the cache and cannot be
+        downloaded.
+    MissingDependencyError
+        If huggingface_hub is needed and not installed.
+    """
     path = Path(source)
     if path.is_dir():
         return path, path.resolve().name
     name = str(source)
-    if isinstance(source, Path) or not _HUB_NAME.fullmatch(name):
+    if not is_hub_name(source):
         raise FileNotFoundError(
             f"`source` must be an existing folder, a name on the hub such as "
             f"'owner/name', or 'sketch:...'; {path} is not there.\n{LAYOUT}"
         )
-    return _hub_folder(name, local_files_only), name
-
-
-def _hub_folder(name: str, local_files_only: bool) -> Path:
-    hub = _import("huggingface_hub")
-    offline = local_files_only or downloads_are_off()
-    try:
-        found = hub.snapshot_download(
-            name, local_files_only=offline, allow_patterns=list(_WANTED)
-        )
-    except (OSError, ValueError) as error:
-        # An older download may lack files that are not needed.
-        if partial := getattr(error, "snapshot_path", None):
-            return Path(partial)
-        reason = (
-            "downloads are off (local_files_only=True, or NEUROVIS_OFFLINE or "
-            "HF_HUB_OFFLINE is set)"
-        )
-        if not offline:
-            reason = f"the download failed ({_first_line(error)})"
-        patterns = " ".join(f"--include '{pattern}'" for pattern in _WANTED)
-        raise FileNotFoundError(
-            f"There is no folder {name}, no model {name!r} in the cache "
-            f"({hub.constants.HF_HUB_CACHE}), and {reason}. On a machine with internet "
-            f"access run\n  hf download {name} --local-dir FOLDER {patterns}"
-            "\n(`huggingface-cli download` in older versions) and give the folder.\n"
-            f"{LAYOUT}"
-        ) from error
-    return Path(found)
+    folder = find_hub_folder(
+        name, _WANTED, LAYOUT, what=_WHAT, local_files_only=local_files_only
+    )
+    return folder, name
 
 
 # ------------------------------------------------------------------- reading
@@ -258,9 +250,9 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     flat = not (folder / "unet").is_dir() and (folder / "config.json").is_file()
     unet = folder if flat else folder / "unet"
     noise = (folder if flat else folder / "scheduler") / "scheduler_config.json"
-    scheduler, index = _describe(noise), _describe(folder / "model_index.json")
+    scheduler, index = describe(noise), describe(folder / "model_index.json")
     known = read_scheduler(scheduler, noise) if noise.is_file() else {}
-    kind = _describe(unet / "config.json").get("_class_name")
+    kind = describe(unet / "config.json").get("_class_name")
     with_text = kind == "UNet2DConditionModel" or "text_encoder" in index
     autoencoder = folder / "vae" if with_text else None
     for name in ("vae", "vqvae"):
@@ -268,9 +260,9 @@ def _from_folder(folder: Path) -> dict[str, Any]:
             autoencoder = folder / name
     _check_whole(folder, unet, noise, autoencoder, with_text)
     check_option(f"_class_name of {unet / 'config.json'}", kind, _DENOISERS)
-    diffusers = _import("diffusers")
+    diffusers = import_generate("diffusers", _WHAT)
     check_betas(known, noise)
-    denoiser = _load(getattr(diffusers, str(kind)), unet)
+    denoiser = load_pretrained(getattr(diffusers, str(kind)), unet, _WEIGHTS)
     config = denoiser.config
     _check_inputs(config, unet)
     side = config.sample_size
@@ -287,7 +279,7 @@ def _from_folder(folder: Path) -> dict[str, Any]:
     if scheduler.get("clip_sample"):
         parts["clean_limit"] = float(scheduler.get("clip_sample_range", 1.0))
     if with_text:
-        condition = _embed_nothing(folder)
+        condition = encode_prompts(folder, [""])
         if condition.shape[-1] != config.cross_attention_dim:
             raise ValueError(
                 f"{unet} takes embeddings of {config.cross_attention_dim} numbers, but "
@@ -296,14 +288,6 @@ def _from_folder(folder: Path) -> dict[str, Any]:
             )
         parts["condition"] = condition
     return parts
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    """Return what a file of JSON tells; nothing where it is missing."""
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
-        raise DataCorruptError(f"{path} holds no description. Get it again.")
-    return found
 
 
 def _check_whole(
@@ -317,7 +301,7 @@ def _check_whole(
     needed = [path / "config.json" for path, _ in models] + [noise]
     lacking = [path for path in needed if not path.is_file()]
     for path, stem in models:
-        if _variant(path, stem) is None:
+        if weights_variant(path, stem) is None:
             lacking.append(path / f"{stem}.safetensors")
     words = [folder / "tokenizer" / n for n in ("tokenizer.json", "vocab.json")]
     if with_text and not any(path.is_file() for path in words):
@@ -334,17 +318,6 @@ def _check_whole(
     raise FileNotFoundError(
         f"{folder} is no whole generator: it lacks {names}.{advice}\n{LAYOUT}"
     )
-
-
-def _variant(folder: Path, stem: str) -> str | None:
-    """Return which variant of the weights is there: "" for the plain ones, or None."""
-    for variant in ("", "fp16"):
-        dotted = f".{variant}" if variant else ""
-        whole = f"{stem}{dotted}.safetensors"
-        parts = f"{stem}.safetensors.index{dotted}.json"
-        if (folder / whole).is_file() or (folder / parts).is_file():
-            return variant
-    return None
 
 
 def _check_inputs(config: Any, folder: Path) -> None:
@@ -366,9 +339,9 @@ def _check_inputs(config: Any, folder: Path) -> None:
 
 
 def _load_decoder(diffusers: Any, folder: Path, shape: Sequence[int]) -> dict[str, Any]:
-    kind = _describe(folder / "config.json").get("_class_name")
+    kind = describe(folder / "config.json").get("_class_name")
     check_option(f"_class_name of {folder / 'config.json'}", kind, _AUTOENCODERS)
-    autoencoder = _load(getattr(diffusers, str(kind)), folder)
+    autoencoder = load_pretrained(getattr(diffusers, str(kind)), folder, _WEIGHTS)
     config = autoencoder.config
     if config["latent_channels"] != shape[0]:
         raise ValueError(
@@ -385,72 +358,73 @@ def _load_decoder(diffusers: Any, folder: Path, shape: Sequence[int]) -> dict[st
     }
 
 
-def _embed_nothing(folder: Path) -> Tensor:
-    """Return the embedding of the empty text, float32 (1, n_tokens, n_features)."""
-    path = folder / "text_encoder"
-    names = _describe(path / "config.json").get("architectures") or [None]
+def encode_prompts(
+    folder: Path, texts: Sequence[str], *, device: str = "cpu"
+) -> Tensor:
+    """Return the embeddings of texts, by the text encoder of a checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Checkpoint, see `find_generator`.
+    texts : sequence of str
+        What to embed, at least one. What has too many tokens is cut, as in the
+        training of the model, and a warning is logged.
+    device : str, default "cpu"
+        Where the encoder runs: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Returns
+    -------
+    Tensor of float32, shape (n_texts, n_tokens, n_features)
+        On the CPU. Texts are encoded one by one, so that none depends on others.
+
+    Raises
+    ------
+    ValueError
+        If the text encoder is of a kind that is not supported.
+    DataCorruptError
+        If files are damaged, or weights do not fit their description.
+    MissingDependencyError
+        If transformers is not installed.
+    """
+    path, place = folder / "text_encoder", resolve(device)
+    names = describe(path / "config.json").get("architectures") or [None]
     check_option(f"architectures of {path}", names[0], ("CLIPTextModel",))
-    transformers = _import("transformers")
-    encoder = _load(transformers.CLIPTextModel, path, _TEXT_WEIGHTS).float()
-    words = folder / "tokenizer"
+    transformers = import_generate("transformers", _WHAT)
+    encoder = load_pretrained(transformers.CLIPTextModel, path, _TEXT_WEIGHTS)
+    encoder = encoder.float().eval().to(place)
+    given = _tokenise(transformers, folder / "tokenizer", texts, encoder.config)
+    masked = getattr(encoder.config, "use_attention_mask", False)
+    found = []
+    with torch.no_grad(), exact_float32():
+        for tokens in given:
+            mask = tokens.attention_mask.to(place) if masked else None
+            numbers = tokens.input_ids.to(place)
+            found.append(encoder(numbers, attention_mask=mask)[0].cpu())
+    return torch.cat(found)
+
+
+def _tokenise(
+    transformers: Any, folder: Path, texts: Sequence[str], config: Any
+) -> list[Any]:
+    given = []
     try:
         load = transformers.AutoTokenizer.from_pretrained
-        tokenizer = load(words, local_files_only=True)
-        most = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+        tokenizer = load(folder, local_files_only=True)
+        most = min(tokenizer.model_max_length, config.max_position_embeddings)
         rule = {"padding": "max_length", "max_length": most, "truncation": True}
-        tokens = tokenizer("", return_tensors="pt", **rule)
-        masked = getattr(encoder.config, "use_attention_mask", False)
-        mask = tokens.attention_mask if masked else None
-        with torch.no_grad():
-            found: Tensor = encoder(tokens.input_ids, attention_mask=mask)[0]
-    except _LOADER_ERRORS as error:
-        raise _unfit(words, f"a tokenizer for {path.name}", error) from error
-    return found
-
-
-def _load(cls: Any, folder: Path, stem: str = _WEIGHTS) -> Any:
-    try:
-        # What it draws is replaced; the caller's generator must not notice.
-        with own_torch_stream(0, "not used"):
-            module, told = cls.from_pretrained(
-                folder,
-                variant=_variant(folder, stem) or None,
-                use_safetensors=True,
-                local_files_only=True,
-                low_cpu_mem_usage=find_spec("accelerate") is not None,
-                output_loading_info=True,
-            )
-    except _LOADER_ERRORS as error:
-        raise _unfit(folder, f"a {cls.__name__}", error) from error
-    # They would have random weights.
-    absent = sorted({*told["missing_keys"], *map(str, told["mismatched_keys"])})
-    if absent:
-        raise DataCorruptError(
-            f"The weights in {folder} do not fit their description: {len(absent)} are "
-            f"missing or of another shape ({', '.join(absent[:4])}). Get the folder "
-            "again."
-        )
-    if extra := told["unexpected_keys"]:
-        logger.warning("%s holds %d weights that are not used", folder, len(extra))
-    return module
-
-
-def _unfit(folder: Path, kind: str, error: Exception) -> DataCorruptError:
-    return DataCorruptError(
-        f"{folder} cannot be read as {kind} ({_first_line(error)}). It is damaged or "
-        "of another kind: get it again."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
-
-
-def _import(package: str) -> Any:
-    # Slow to import, and optional.
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'Generators of images need {package}: pip install "neurovis[generate]".'
-        ) from error
+        for text in texts:
+            n_tokens = len(tokenizer(text, verbose=False).input_ids)
+            if n_tokens > most:
+                logger.warning(
+                    "the end of a text is cut off: it has %d tokens, and the text "
+                    "encoder reads %d: %r",
+                    *(n_tokens, most, text),
+                )
+            tokens = tokenizer(text, return_tensors="pt", **rule)
+            if int(tokens.input_ids.max()) >= config.vocab_size:
+                raise ValueError(f"it has more than {config.vocab_size} tokens")
+            given.append(tokens)
+    except loader_errors() as error:
+        raise unfit(folder, "a tokenizer for text_encoder", error) from error
+    return given

@@ -1,13 +1,13 @@
 """A diffusion model as all verbs see it: what it denoises, and how that is shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neurovis.core.checks import check_option, check_whole
+from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.generation.noise_levels import PREDICTIONS
 
 
@@ -42,12 +42,22 @@ class ImageGenerator:
     notes : tuple of str, default ()
         What a reader of results must know.
     fingerprint : str, default ""
-        SHA-256 over all weights.
+        SHA-256 over all weights, and over the prompt.
+    prompt : Tensor or None, shape (1, n_tokens, n_features), default None
+        Embedding of a text that images are to show, for networks with a `condition`.
+    prompt_scale : float, default 1
+        Strength of classifier-free guidance by the prompt: 0 leaves it out, 1 predicts
+        under the prompt alone, more overdoes the difference that it makes.
 
     Raises
     ------
     TypeError, ValueError
-        If the shape or the predicted quantity cannot be.
+        If the shape, the predicted quantity or the scale cannot be, or the prompt does
+        not fit the condition.
+
+    References
+    ----------
+    Ho and Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
     """
 
     name: str
@@ -62,11 +72,23 @@ class ImageGenerator:
     trained: bool = True
     notes: tuple[str, ...] = field(default=())
     fingerprint: str = ""
+    prompt: Tensor | None = None
+    prompt_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for number in self.shape:
             check_whole("shape", number, low=1)
         check_option("prediction_type", self.prediction, PREDICTIONS)
+        check_between("prompt_scale", self.prompt_scale)
+        if self.prompt is None:
+            return
+        if self.condition is None:
+            raise ValueError(f"`prompt` does not fit: {self.name} looks at no text.")
+        if self.prompt.shape != self.condition.shape:
+            raise ValueError(
+                "`prompt` must have the shape of `condition`, "
+                f"{tuple(self.condition.shape)}; got {tuple(self.prompt.shape)}."
+            )
 
     @property
     def prediction(self) -> str:
@@ -94,16 +116,15 @@ class ImageGenerator:
         Returns
         -------
         ImageGenerator
-            Itself, with the condition there too.
+            Itself, with condition and prompt there too.
         """
-        from dataclasses import replace
-
         self.denoiser.to(device)
         if self.decoder is not None:
             self.decoder.to(device)
         if self.condition is None:
             return self
-        return replace(self, condition=self.condition.to(device))
+        prompt = None if self.prompt is None else self.prompt.to(device)
+        return replace(self, condition=self.condition.to(device), prompt=prompt)
 
     def denoise(self, x: Tensor, step: Tensor | int) -> Tensor:
         """Return what the network predicts; gradients can flow.
@@ -118,13 +139,28 @@ class ImageGenerator:
         Returns
         -------
         Tensor of float32, shape (n, C, h, w)
-            `prediction` of each.
+            `prediction` of each, guided by the prompt if there is one.
         """
-        given = x.to(self.dtype)
         if self.condition is None:
+            return self._predict(x, step)
+        if self.prompt is None or self.prompt_scale == 0:
+            return self._predict(x, step, self.condition)
+        if self.prompt_scale == 1:
+            return self._predict(x, step, self.prompt)
+        # The halves of one batch.
+        each = [part.expand(len(x), -1, -1) for part in (self.condition, self.prompt)]
+        both = self._predict(torch.cat([x, x]), step, torch.cat(each))
+        plain, prompted = both.chunk(2)
+        return plain + self.prompt_scale * (prompted - plain)
+
+    def _predict(
+        self, x: Tensor, step: Tensor | int, condition: Tensor | None = None
+    ) -> Tensor:
+        given = x.to(self.dtype)
+        if condition is None:
             return self.denoiser(given, step).sample.float()
-        condition = self.condition.to(self.dtype).expand(len(x), -1, -1)
-        return self.denoiser(given, step, condition).sample.float()
+        each = condition.to(self.dtype).expand(len(x), -1, -1)
+        return self.denoiser(given, step, each).sample.float()
 
     def decode(self, clean: Tensor) -> Tensor:
         """Return pictures; gradients can flow.

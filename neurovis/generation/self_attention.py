@@ -143,7 +143,8 @@ def self_attention_step(
     with _received(attention) as kept:
         output = generator.denoise(x, step)
     eps, clean = level.read(output, x, generator.prediction)
-    received = kept["received"]
+    # With a prompt there are two halves, the one without it first.
+    received = kept["received"][: len(x)]
     places = kept.get("places") or _places(received.shape[1], generator.shape)
     mask = (received > _LEAST_ATTENTION).float().reshape(len(x), 1, *places)
     mask = F.interpolate(mask, size=x.shape[-2:], mode="nearest")

@@ -184,7 +184,9 @@ def test_impossible_preprocessing_is_refused(options, message):
 CHEAP = ["timm:test_vit", "timm:test_resnet", "torchvision:squeezenet1_1"]
 
 
-@pytest.mark.parametrize("name", [*CHEAP, "darknet_tiny", "squeezenet1_0"])
+@pytest.mark.parametrize(
+    "name", [*CHEAP, "darknet_tiny", "sketch_clip", "squeezenet1_0"]
+)
 def test_seeded_weights_depend_on_the_seed_only_and_are_said_to_be_untrained(name):
     torch.rand(3)
     before = torch.get_rng_state()

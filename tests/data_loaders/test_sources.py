@@ -44,6 +44,7 @@ FOLDERS = {
     "net2brain78": "net2brain78",
     "floc": "floc_subset",
     "scenes15": "scenes15",
+    "flickr8k": "captions_flickr8k",
 }
 # Of these nothing real is at hand; tests of their loaders simulate them.
 SIMULATED = ("nsd", "algonauts")
@@ -61,6 +62,7 @@ COUNTS = {
     "net2brain78": "30 matrices of 78 stimuli",
     "floc": "660 pictures of 11 categories in 6 domains",
     "scenes15": "2098 pictures of 15 classes",
+    "flickr8k": "40000 captions of 8000 pictures",
 }
 
 

@@ -1,11 +1,30 @@
 """Sets and runs that tests of RSA share."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from neurovis.core.unit_responses import save_responses
+from tasks import fit_oat, oat_model, oat_pretraining
+from tasks.oat_looks import N_LOOKS, synthetic_looks
 from tasks.rsa import run_rsa
 from tests.tasks.rsa_examples import CALL, DATA, FEATURES, make_units, write_objects92
+
+looks_of = cache(synthetic_looks)
+
+
+@pytest.fixture(scope="module")
+def one_set_of_looks():
+    """Draw the covers that networks are trained on once for each seed."""
+
+    def looks(seed, n=N_LOOKS):
+        return looks_of(seed, n).copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fit_oat, oat_model, oat_pretraining):
+            patch.setattr(module, "synthetic_looks", looks)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ def test_guides_move_pictures_and_their_absence_does_not_name_a_strength(done):
     assert len(set(files)) == 4
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_finished_run_is_read_and_another_is_refused(done, generator):
     folder, score = done
     again = run_anagrams(generator, folder, settings=SMALL, device="cpu")

@@ -219,6 +219,7 @@ def test_learning_curves_are_those_that_are_kept(finished, told, monkeypatch):
         np.testing.assert_array_equal(curves["best"], kept["best"])
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_one_training_of_all_subjects_has_one_curve_for_each_run(tmp_path, monkeypatch):
     drawn = []
 

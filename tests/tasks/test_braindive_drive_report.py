@@ -178,6 +178,7 @@ def test_real_pictures_are_shown_with_what_was_measured(encoders, tmp_path):
     assert (out / "report.html").read_bytes() == again
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_suppression_is_told_as_a_decrease(encoders, tmp_path):
     out = drive(tmp_path, encoders[0], scale=-0.4, heldout=encoders[1])
     told = finish_drive(out)
@@ -186,6 +187,7 @@ def test_suppression_is_told_as_a_decrease(encoders, tmp_path):
     assert "What the judge sees" not in titles_of(out)
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_no_strength_is_told_as_no_difference(encoders, tmp_path):
     out = drive(tmp_path, encoders[0], scale=0.0)
     told = finish_drive(out)

@@ -111,6 +111,7 @@ def test_numbers_of_the_report_are_those_of_the_tables(finished):
     assert "5.0" in text  # experiments that are defined with rotated pictures
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_synthetic_pictures_are_told_in_table_and_figure(run):
     for name in ("run.json", "provenance.json"):
         values = read_json(run / name)
@@ -121,6 +122,7 @@ def test_synthetic_pictures_are_told_in_table_and_figure(run):
     assert text_of(run).count("630 synthetic pictures") >= 3
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_without_examples_only_their_figure_is_missing(run):
     shutil.rmtree(run / "examples")
     shutil.rmtree(run / "figures", ignore_errors=True)

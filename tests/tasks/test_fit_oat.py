@@ -19,6 +19,8 @@ from tasks.oat_training import OATRecipe, fit_oat
 from tasks.object_search_data import search_splits, trials_fingerprint
 from tasks.simulated_search import SimulatedSearch, simulated_object_search
 
+pytestmark = pytest.mark.usefixtures("one_set_of_looks")
+
 DATA = SimulatedSearch(n_shelves=4, targets_per_shelf=1, n_observers=2, rows=2, cols=3)
 CALL = {"data": DATA, "appearance": "none", "target_position": "true", "epochs": 2}
 FILES = {"run.json", "card.json", "curves.png", "fit", WEIGHTS_FILE}

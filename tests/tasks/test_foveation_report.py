@@ -152,6 +152,7 @@ def test_limits_of_the_reading_stand_above_everything(finished, told):
     assert page.index("A note of the run.") < page.index("The question")
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_networks_that_only_guess_are_named(tmp_path, epochs):
     folder = write_run(
@@ -172,6 +173,7 @@ def test_networks_that_only_guess_are_named(tmp_path, epochs):
         assert "guessing: texture. Tests" in text
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_blurs_that_were_given_are_told(run):
     table = read_table(run / "systems.parquet")
     write_table(run / "systems.parquet", table.assign(matched=False))
@@ -180,6 +182,7 @@ def test_blurs_that_were_given_are_told(run):
     assert text_of(run).count("no, given") == 1
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_parts_without_tests_are_left_out(tmp_path):
     folder = write_run(
         tmp_path, experiments=("occlusion",), systems=("uniform-blur", "texture"),

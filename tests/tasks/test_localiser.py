@@ -228,6 +228,7 @@ def test_an_encoder_that_was_moved_gets_the_same_maps(encoder, pictures, tmp_pat
         run_localiser(moved, pictures, tmp_path / "c", device="cpu")
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_untrained_networks_are_marked_everywhere(ridge, pictures, tmp_path):
     home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
     copy = tmp_path / "model"
@@ -494,6 +495,7 @@ def call(monkeypatch, capsys, tmp_path):
     return call
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_command_runs_and_reports(ridge, pictures, tmp_path, call):
     home = model_folder(ridge, "s1", "control:colour", "lab:grid2")
     words = ["run", "localiser", "--model", home, "--pictures", pictures]

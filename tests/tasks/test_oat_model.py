@@ -33,6 +33,8 @@ from tasks.object_models import ALL_MODELS, MODELS, object_models
 from tasks.object_search_data import search_splits
 from tasks.simulated_search import SimulatedSearch, simulated_object_search
 
+pytestmark = pytest.mark.usefixtures("one_set_of_looks")
+
 TINY = OATConfig(
     appearance="none",
     target_position="true",

@@ -18,6 +18,8 @@ from tasks.oat_looks import COVER_SIZE_PX, synthetic_looks
 from tasks.oat_pretraining import NOTE, Curriculum, pretrain_oat, searcher_trials
 from tasks.object_search_data import trials_fingerprint
 
+pytestmark = pytest.mark.usefixtures("one_set_of_looks")
+
 FEW = Curriculum(n_epochs=2, n_small=1, n_displays=4, n_observers=2)
 
 

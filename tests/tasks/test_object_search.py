@@ -45,6 +45,8 @@ from tasks.object_search_scores import (
     summarise_trials,
 )
 
+pytestmark = pytest.mark.usefixtures("one_set_of_looks")
+
 TABLES = (
     *("trials.parquet", "fixations.parquet", "scores.parquet", "curves.parquet"),
     *("models.csv", "tfp_curves.csv"),
@@ -736,6 +738,7 @@ def test_names_become_models():
 # ----------------------------------------------------------------------- report
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_report_tells_what_the_tables_hold(finished, tmp_path):
     out = shutil.copytree(finished, tmp_path / "copy")
     lines = finish_object_search(out)

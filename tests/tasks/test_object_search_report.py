@@ -41,6 +41,9 @@ from tasks.object_search_tables import (
     statistics_table,
 )
 from tasks.simulated_search import SimulatedSearch
+from tests.undrawn import figures_not_drawn
+
+pytestmark = pytest.mark.usefixtures("one_set_of_looks")
 
 HEURISTICS = ("chance_uniform", "reading_order_oracle_stop", "human_nearest_target")
 TOKENS = ("uniform_tokens", "displacement_tokens", "displacement_jump_tokens")
@@ -161,7 +164,8 @@ def page(simulated):
 
 @pytest.fixture(scope="module")
 def real_page(real):
-    return report_of(real)
+    with figures_not_drawn():  # they are among those of the simulated run
+        return report_of(real)
 
 
 # ------------------------------------------------------------------------ texts
@@ -237,6 +241,7 @@ def test_a_split_that_leaks_is_the_first_warning(leaky):
     assert "uniform_tokens" not in [row[0] for t in found.tables for row in t]
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_what_models_must_not_know_and_what_foreign_ones_note_are_warnings(
     leaky, tmp_path
 ):

@@ -38,6 +38,7 @@ def test_report_has_means_differences_and_figures(run):
     assert "untrained weights (seeded:0)" in text
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_tuning_is_told_layer_by_layer(run):
     text = write_probes_report(run).read_text()
     means = read_table(run / "groups.parquet")
@@ -47,6 +48,7 @@ def test_tuning_is_told_layer_by_layer(run):
         assert number_text(row["value"], 2) in text
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_run_is_told_in_words(run):
     lines = finish_probes(run)
     best = Score.load(run).table.query("condition == 'best' and group == 'second'")
@@ -78,6 +80,7 @@ def test_of_several_recordings_the_mean_is_shown():
     assert [rows["value"].tolist() for _, rows in found] == [[0.2], [0.5]]
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_report_needs_a_finished_run_of_probes(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="results"):
         write_probes_report(tmp_path / "nowhere")

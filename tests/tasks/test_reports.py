@@ -30,6 +30,7 @@ def test_every_experiment_has_a_report_that_can_be_called(task):
     assert callable(getattr(import_module(module), name))
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_run_is_finished_by_the_report_of_its_experiment(tmp_path):
     run_search_asymmetry(
         ["chance"], tmp_path, conditions=["left_right"], trials=2, n_bootstrap=5

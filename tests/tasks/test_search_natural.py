@@ -295,6 +295,7 @@ def test_rows_are_spread_evenly():
 # ------------------------------------------------------------ kreimanlab layout
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize("people", [True, False])
 def test_pictures_of_the_repository_layout_are_searched(tmp_path, people):
     data = write_kreimanlab(tmp_path / "data", people=people)
