@@ -1,4 +1,4 @@
-"""Time projections of voxels onto a bank of image embeddings.
+"""Time projections of voxels onto a bank of image embeddings, and their captions.
 
     streamed   ours: all voxels at once, block by block of the bank
     dense      as published: the bank is normalised once in float32, which is not
@@ -11,9 +11,19 @@ and lengths that vary, the voxels point near some of its images.
     OMP_NUM_THREADS=1 python benchmarks/brainscuba.py [--images 100000] [--features 512]
         [--voxels 200] [--repeats 3] [--inverse-temperature 150] [--device cuda]
     python benchmarks/brainscuba.py --full [--images 2000000] [--voxels 1000]
+    python benchmarks/brainscuba.py --captions [--voxels 32] [--language small]
 
 With --full the bank is written as float16 into a temporary folder and read from there
 once, by us only; the memory of the process is told, with and without files in it.
+
+With --captions embeddings of drawings are captioned by beam search (beam 5):
+
+    batched    ours: all at once, with a cache of keys and values
+    single     ours, one at a time
+    published  one at a time, without a cache: all tokens again at every step
+
+by the captioner that ships, or with --language small by a random GPT-2 of published
+size (124 million weights, prefix of 10; 12 tokens, as random ones never stop).
 """
 
 import argparse
@@ -27,10 +37,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neurovis.adapters.backbones import load_backbone
+from neurovis.adapters.captioner import Captioner, load_captioner
+from neurovis.adapters.captioner_networks import PrefixMapper
 from neurovis.core.device import exact_float32
 from neurovis.core.embedding_bank import bank_of, open_bank
 from neurovis.core.rng import generator
 from neurovis.generation.bank_projection import project_onto_bank
+from tasks.braindive_observers import to_pixels
+from tasks.brainscuba_experiment import embed_drawings
+from tasks.sketch_training import draw_sketches
 
 BLOCK = 50_000
 FOUR = 4  # voxels at a time, as published
@@ -183,6 +199,90 @@ def project_large(options):
     )
 
 
+def search_as_published(captioner, embedding, beam, max_tokens):
+    """Caption one embedding as published: every step reads all tokens again."""
+    model, stop = captioner.language_model, captioner.stop_token
+    with torch.inference_mode(), exact_float32():
+        prefix = captioner.mapper(embedding[None].to(captioner.device))
+        logits = model(inputs_embeds=prefix).logits[0, -1].log_softmax(-1)
+        total, first = logits.topk(beam)
+        tokens = first[:, None]
+        length, ended = torch.ones(beam), first == stop
+        words = model.transformer.wte
+        while tokens.shape[1] < max_tokens and not ended.all():
+            read = torch.cat([prefix.expand(beam, -1, -1), words(tokens)], 1)
+            logits = model(inputs_embeds=read).logits[:, -1].log_softmax(-1)
+            logits[ended] = -torch.inf
+            logits[ended, 0] = 0
+            length[~ended] += 1
+            mean = (total[:, None] + logits) / length[:, None]
+            best, place = mean.flatten().topk(beam)
+            row, token = place // logits.shape[1], place % logits.shape[1]
+            length, total = length[row], best * length[row]
+            tokens = torch.cat([tokens[row], token[:, None]], 1)
+            ended = ended[row] | (token == stop)
+        best = int((total / length).argmax())
+    return captioner.tokenizer.decode(
+        tokens[best][: int(length[best])].tolist()
+    ).strip()
+
+
+def small_language_model():
+    """Return a captioner of published size with random weights."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(bos_token_id=0, eos_token_id=0)
+    words = {f"w{i}": i for i in range(config.vocab_size - 1)}
+    tokenizer = Tokenizer(models.WordLevel({**words, ".": len(words)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return Captioner(
+        "random GPT-2",
+        PrefixMapper(512, config.n_embd, 10),
+        GPT2LMHeadModel(config),
+        tokenizer,
+        len(words),
+        trained=False,
+    )
+
+
+def compare_captions(options):
+    if options.language == "small":
+        captioner, longest = small_language_model(), 12
+        embeddings = draw_block(0, BLOCK, 512)[: options.voxels].astype(np.float32)
+    else:
+        captioner, longest = load_captioner("sketch"), 67
+        drawn, _ = draw_sketches(options.voxels, seed=1)
+        network = load_backbone("sketch_clip")
+        embeddings = embed_drawings(network, to_pixels(drawn), torch.device("cpu"))
+    captioner = captioner.to(options.device)
+    rows = torch.from_numpy(embeddings)
+    few = slice(min(options.voxels, 8))  # one at a time takes long
+    calls = {
+        "batched": lambda: captioner.caption(embeddings, max_tokens=longest),
+        "single": lambda: captioner.caption(
+            embeddings[few], max_tokens=longest, batch_size=1
+        ),
+        "published": lambda: [
+            search_as_published(captioner, row, 5, longest) for row in rows[few]
+        ],
+    }
+    rate, found = {name: [] for name in calls}, {}
+    for _ in range(options.repeats):
+        for name, call in calls.items():
+            spent, found[name] = timed(call, options.device)
+            rate[name].append(len(found[name]) / spent)
+    texts = [list(found[name]["caption"][few]) for name in ("batched", "single")]
+    same = sum(a == b == c for a, b, c in zip(*texts, found["published"], strict=True))
+    print(f"equal captions: {same} of {len(texts[0])}")
+    for name, values in rate.items():
+        print(f"{name}: {statistics.median(values):.2f} captions/s")
+    for name in ("single", "published"):
+        ratios = [a / b for a, b in zip(rate["batched"], rate[name], strict=True)]
+        print(f"batched is {statistics.median(ratios):.1f} times as fast as {name}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int)
@@ -192,7 +292,17 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--captions", action="store_true")
+    parser.add_argument("--language", default="sketch", choices=("sketch", "small"))
     options = parser.parse_args()
+    if options.captions:
+        options.voxels = options.voxels or (8 if options.language == "small" else 64)
+        print(
+            f"{options.voxels} embeddings, language model {options.language}, beam 5, "
+            f"{options.device}, {torch.get_num_threads()} thread(s)"
+        )
+        compare_captions(options)
+        return
     options.images = options.images or (2_000_000 if options.full else 100_000)
     options.voxels = options.voxels or (1000 if options.full else 200)
     print(

@@ -99,7 +99,7 @@ def demo(
         str,
         typer.Argument(
             help="search, scanpaths, encoding, foveation (all by default), or "
-            "braindive, which needs neurovis[generate]."
+            "braindive, brainscuba, which need neurovis[generate]."
         ),
     ] = "all",
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path(

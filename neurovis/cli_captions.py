@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from neurovis.cli_fit import split_floats
-from neurovis.cli_generate import BatchSize, Sampler, batch, generate_app
+from neurovis.cli_generate import (
+    BatchSize,
+    ModelPrecision,
+    Sampler,
+    batch,
+    generate_app,
+)
 from neurovis.cli_run import (
     Bootstrap,
     Device,
@@ -152,6 +158,72 @@ def generate_captions(
         n_bootstrap=bootstrap,
         seed=seed or 0,
         device=device,
+    )
+    finish(out)
+
+
+@generate_app.command("from-captions")
+def generate_from_captions(
+    run: Annotated[Path, typer.Argument(help="Folder of `generate captions`.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of the encoder of that run.")],
+    generator: Annotated[
+        str,
+        typer.Option(
+            help="sketch:latent, sketch:pixel, a folder of Stable Diffusion, or "
+            "OWNER/NAME of the hub."
+        ),
+    ] = "sketch:latent",
+    bank: Annotated[
+        Path | None, typer.Option(help="Bank of that run, to compare with.")
+    ] = None,
+    regions: Regions = None,
+    captions: Annotated[int, typer.Option(help="Captions per region.")] = 4,
+    images: Annotated[int, typer.Option(help="Images per caption.")] = 6,
+    scale: Annotated[
+        float | None, typer.Option(help="Strength of captions [7.5; sketch: 100].")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps from noise to image.")] = 50,
+    sampler: Annotated[
+        Sampler, typer.Option(help="How to sample.")
+    ] = Sampler.dpm_solver,
+    precision: Annotated[
+        ModelPrecision, typer.Option(help="Weights of the generator.")
+    ] = ModelPrecision.auto,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let the hub be asked.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the encoder's network, if moved.")
+    ] = None,
+    batch_size: BatchSize = None,
+    bootstrap: Bootstrap = 1000,
+    out: Annotated[Path, typer.Option(help="Folder for images and tables.")] = Path(
+        "results/caption-images"
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw what captions of regions say, and show it to their encoder."""
+    from neurovis.generation.sampling import SamplingSettings
+    from tasks.caption_images import CaptionImageSettings, draw_captions
+
+    draw_captions(
+        run,
+        encoder,
+        generator,
+        out,
+        regions=split_names(regions) if regions else None,
+        bank=bank,
+        settings=CaptionImageSettings(
+            captions, images, scale, SamplingSettings(steps, sampler.value)
+        ),
+        weights=weights,
+        precision=precision.value,
+        batch_size=batch(batch_size),
+        n_bootstrap=bootstrap,
+        seed=seed or 0,
+        device=device,
+        local_files_only=not download,
     )
     finish(out)
 

@@ -295,16 +295,13 @@ def _of_part(settings: ScubaSettings) -> dict[str, Any]:
 
 
 def _notes(network: Backbone, captioner: Captioner) -> list[str]:
-    return list(
-        dict.fromkeys(
-            [
-                "Simulated voxels and drawings: a test of the method, and nothing "
-                "about a brain.",
-                *network.notes,
-                *captioner.notes,
-            ]
-        )
-    )
+    told = " ".join(network.notes)
+    return [
+        "Simulated voxels and drawings: a test of the method, and nothing about a "
+        "brain.",
+        *network.notes,
+        *(note for note in captioner.notes if note not in told),
+    ]
 
 
 def _show(

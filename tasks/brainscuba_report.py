@@ -61,10 +61,11 @@ Effective number: exp of the entropy of the weights over the bank. Near 1 the \
 projection is the nearest picture; near the size of the bank, the mean picture. \
 Cosine: of the weights and their projection."""
 _ENCODERS = """\
-Encoders are ridge regressions of a weak penalty ({penalty}), as published ones. Beside \
-them stand encoders whose penalty was chosen for each voxel by cross-validation: the \
-stronger a penalty is, the closer the weights come to a sum of embeddings of pictures, \
-weighted by responses, which a captioner may read as they are."""
+Encoders are ridge regressions of a weak penalty ({penalty}), as published ones. \
+Beside them stand encoders whose penalty was chosen for each voxel by \
+cross-validation. The stronger a penalty is, the closer the weights come to a sum of \
+embeddings of pictures, weighted by responses, which a captioner may read as they \
+are."""
 _CHANCE = """\
 Concepts that a caption names, on average: {means}. Chance is {chance} where it names \
 one, and as many times that as it names concepts."""
@@ -360,8 +361,7 @@ def _rate_table(run: _Run) -> ReportTable:
     levels = [f"noise {level:g}" for level in noise_levels(run.scores)]
     rows = []
     for header, condition, beta in run.columns():
-        options = {"inverse_temperature": beta}
-        own = score_rows(run.scores, "naming_rate", condition, **options)
+        own = score_rows(run.scores, "naming_rate", condition, inverse_temperature=beta)
         texts = [value_text(row, 2) for _, row in own.iterrows()]
         told = dict(zip(levels, texts, strict=True))
         rows.append({"condition": _header(header), **told})

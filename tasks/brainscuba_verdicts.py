@@ -53,9 +53,9 @@ def conclusions(
     Returns
     -------
     list of str
-        Sentences about the projection, its gains with both encoders, controls, temperatures, repeats,
-        the pictures that count, and the captioner; those about conditions that the
-        table lacks are left out.
+        Sentences about the projection and its gains, with both kinds of encoders,
+        controls, temperatures, repeats, the pictures that count, and the captioner;
+        those about conditions that the table lacks are left out.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def _levels(rows: Sequence[Row]) -> str:
 def _about_projection(
     scores: pd.DataFrame, beta: float, encoder: str = ""
 ) -> list[str]:
-    options = {"inverse_temperature": beta}
+    options: dict[str, Any] = {"inverse_temperature": beta}
     name = PROJECTION + encoder
     rows = _records(score_rows(scores, "naming_rate", name, **options))
     if not rows:
@@ -327,8 +327,8 @@ def _about_effective_numbers(
         others = [b for b in medians.index if b != beta]
         own_use = [b for b in others if bank_use(float(medians[b]), n_bank) == use]
         if own_use:
-            told = listed([f"{b:g}" for b in sorted(own_use)])
-            text += f" {name} at inverse temperature {told}."
+            where = listed([f"{b:g}" for b in sorted(own_use)])
+            text += f" {name} at inverse temperature {where}."
     return [text]
 
 

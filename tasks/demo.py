@@ -1,13 +1,25 @@
 """Embedded defaults: each capability on small inputs, offline, in minutes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from data_loaders.synthetic import n_pictures, simulate_nsd
+from neurovis.adapters.backbones import load_backbone
+from neurovis.adapters.captioner import load_captioner
 from neurovis.adapters.image_generators import load_image_generator
+from neurovis.core.pictures import write_png
+from neurovis.generation.sampling import SamplingSettings
 from stimuli.category_pictures import make_category_pictures
+from tasks.bank_build import build_bank
 from tasks.braindive_experiment import DiveSettings, run_braindive
 from tasks.braindive_report import finish_braindive
+from tasks.brainscuba_experiment import ScubaSettings, run_brainscuba
+from tasks.brainscuba_report import finish_brainscuba
+from tasks.caption_images import CaptionImageSettings, draw_captions
+from tasks.caption_images_report import finish_caption_images
+from tasks.clip_encoder import fit_clip_encoder
+from tasks.clip_encoder_recipe import published_recipe
 from tasks.encoding import fit_encoding
 from tasks.encoding_report import finish_encoding
 from tasks.foveation import run_foveation
@@ -20,6 +32,8 @@ from tasks.object_search_report import finish_object_search
 from tasks.search_asymmetry import run_search_asymmetry
 from tasks.search_asymmetry_report import finish_search_run
 from tasks.simulated_search import SimulatedSearch
+from tasks.voxel_captions import CaptionSettings, caption_voxels
+from tasks.voxel_captions_report import finish_captions
 
 # What a network is worth shows beside the same network before its training.
 UNTRAINED = ModelSpec(
@@ -175,6 +189,95 @@ def demo_braindive(out: Path) -> list[str]:
     return finish_braindive(out)
 
 
+def demo_brainscuba(out: Path) -> list[str]:
+    """Say in words what simulated voxels prefer, and draw what was said.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the simulated data, drawings, encoder, bank, tables, figures, images
+        and the reports.
+
+    Returns
+    -------
+    list of str
+        The main figures, and where the reports lie.
+    """
+    network = load_backbone("sketch_clip")
+    run_brainscuba(
+        network,
+        load_captioner("sketch"),
+        out / "concepts",
+        settings=ScubaSettings(
+            noise_sds=(0.3, 3.0), inverse_temperatures=(10.0, 150.0), n_brains=1
+        ),
+        n_bootstrap=500,
+    )
+    data, pictures = out / "simulated-nsd", out / "pictures"
+    if not data.exists():
+        drawn = make_category_pictures(n_pictures(1, 4), size_px=64, seed=0)
+        simulate_nsd(
+            data,
+            drawn.images,
+            drawn.table,
+            n_subjects=1,
+            n_sessions=4,
+            n_shared=100,
+            volume_shape=(20, 24, 18),
+            spaces=("fsaverage",),
+            picture_px=64,
+            seed=0,
+        )
+    recipe = replace(
+        published_recipe("brainscuba"),
+        gain=0.0,
+        shift_px=0,
+        noise_sd=0.0,
+        epochs=30,
+        learning_rate=3e-3,
+        name="brainscuba, for few drawings",
+    )
+    fit_clip_encoder(
+        f"nsd:{data}",
+        "sketch_clip",
+        out / "fit",
+        recipe=recipe,
+        regions=["floc-faces", "floc-bodies", "floc-places", "floc-words"],
+        space="fsaverage",
+        n_permutations=100,
+        n_bootstrap=100,
+    )
+    others = make_category_pictures(1500, size_px=64, seed=1)
+    for name, picture in zip(others.table["stimulus_id"], others.images, strict=True):
+        if not (pictures / f"{name}.png").exists():
+            write_png(pictures / f"{name}.png", picture)
+    bank = build_bank(pictures, out / "bank", backbone=network)
+    encoder = out / "fit" / "models" / "subj01" / "sketch_clip" / "output"
+    caption_voxels(
+        encoder,
+        bank,
+        "sketch",
+        out / "captions",
+        settings=CaptionSettings(n_repeats=3),
+        n_permutations=200,
+        n_bootstrap=200,
+    )
+    draw_captions(
+        out / "captions",
+        encoder,
+        "sketch:latent",
+        out / "images",
+        regions=["OFA", "EBA", "PPA", "VWFA-1"],
+        bank=bank,
+        settings=CaptionImageSettings(3, 4, sampling=SamplingSettings(25, "ddim")),
+    )
+    return [
+        *finish_brainscuba(out / "concepts"),
+        *finish_captions(out / "captions"),
+        *finish_caption_images(out / "images"),
+    ]
+
+
 DEMOS: dict[str, Callable[[Path], list[str]]] = {
     "search": demo_search,
     "scanpaths": demo_scanpaths,
@@ -182,5 +285,8 @@ DEMOS: dict[str, Callable[[Path], list[str]]] = {
     "foveation": demo_foveation,
 }
 
-FURTHER_DEMOS: dict[str, Callable[[Path], list[str]]] = {"braindive": demo_braindive}
+FURTHER_DEMOS: dict[str, Callable[[Path], list[str]]] = {
+    "braindive": demo_braindive,
+    "brainscuba": demo_brainscuba,
+}
 """Demos that need more packages than the suite itself: not part of "all"."""

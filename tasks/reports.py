@@ -28,6 +28,7 @@ _REPORTS = {
     "clip-encoder": ("tasks.clip_encoder_report", "finish_clip_encoder"),
     "brainscuba": ("tasks.brainscuba_report", "finish_brainscuba"),
     "voxel-captions": ("tasks.voxel_captions_report", "finish_captions"),
+    "caption-images": ("tasks.caption_images_report", "finish_caption_images"),
     "anagrams": ("tasks.anagrams_report", "finish_anagrams"),
 }
 

@@ -19,7 +19,7 @@ from analysis.caption_words import (
 )
 from analysis.selectivity import EXCLUDED, category_selectivity
 from analysis.stats import percentile_interval
-from data_loaders.category_pictures import load_category_pictures
+from data_loaders.category_pictures import CategoryPictures, load_category_pictures
 from neurovis.adapters.brainscuba import PROJECTION
 from neurovis.adapters.features import fingerprint_pictures
 from neurovis.core.brain_space import read_space
@@ -96,7 +96,7 @@ class LocalisedUnits:
 
 def localise_units(
     model: ClipEncoder,
-    pictures: str | Path,
+    pictures: str | Path | CategoryPictures,
     *,
     weights: str | Path | None = None,
     device: str | torch.device = "cpu",
@@ -107,8 +107,9 @@ def localise_units(
     ----------
     model : ClipEncoder
         As it was read from its folder.
-    pictures : str or Path
-        Folder, see `data_loaders.category_pictures.load_category_pictures`.
+    pictures : str, Path or CategoryPictures
+        Pictures, or their folder: see
+        `data_loaders.category_pictures.load_category_pictures`.
     weights : str or Path, optional
         Weights of its network, if they lie elsewhere by now.
     device : str or torch.device, default "cpu"
@@ -132,7 +133,9 @@ def localise_units(
         raise ValueError(
             "`encoder` must be a folder for `localiser`: its network is read from it."
         )
-    shown = load_category_pictures(pictures)
+    shown = pictures
+    if not isinstance(shown, CategoryPictures):
+        shown = load_category_pictures(shown)
     rows = kept_pictures(shown.table, list(EXCLUDED))
     domains = shown.table["domain"].iloc[rows].astype(str).tolist()
     known = {name: DOMAIN_CONCEPTS.get(name.lower()) for name in dict.fromkeys(domains)}
@@ -140,7 +143,7 @@ def localise_units(
     if len(concepts) < 2:
         raise ValueError(
             f"`localiser` must show at least two of {', '.join(DOMAIN_CONCEPTS)}; "
-            f"{pictures} shows {', '.join(known)}."
+            f"{shown.name} shows {', '.join(known)}."
         )
     looking = load_gradient_encoder(model.home, weights=weights, device=device)
     some = [shown.pictures[int(row)] for row in rows]
@@ -347,7 +350,7 @@ def caption_scores(
     return table.assign(
         model=table["condition"],
         unit=table["metric"].map(units | {"naming_rate": "share"}),
-        truth=table["truth"].fillna("").astype(str),
+        truth=table["truth"].astype(object).where(table["truth"].notna(), ""),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.caption_words import CONCEPTS, PEOPLE
+from data_loaders.category_pictures import CategoryPictures
 from neurovis.adapters.brainscuba import (
     BASELINES,
     INVERSE_TEMPERATURE,
@@ -30,7 +31,7 @@ from neurovis.core.types import Score
 from neurovis.generation.bank_projection import BankProjection
 from tasks.clip_encoder_model import ClipEncoder, load_clip_encoder
 from tasks.picture_gradients import unit_regions
-from tasks.runs import begin_run, check_same_run
+from tasks.runs import begin_run
 from tasks.sketch_captions import CONCEPT_WORDS
 from tasks.voxel_caption_scores import (
     LocalisedUnits,
@@ -104,7 +105,7 @@ def caption_voxels(
     least_r: float | None = None,
     concepts: Mapping[str, Sequence[str]] | None = None,
     people: Sequence[str] = PEOPLE,
-    localiser: str | Path | None = None,
+    localiser: str | Path | CategoryPictures | None = None,
     weights: str | Path | None = None,
     batch_size: int | Literal["auto"] = "auto",
     n_permutations: int = 1000,
@@ -139,8 +140,8 @@ def caption_voxels(
         of the drawings for captioners of drawings.
     people : sequence of str
         Nouns for people.
-    localiser : str or Path, optional
-        Folder of pictures of a localiser, as
+    localiser : str, Path or CategoryPictures, optional
+        Pictures of a localiser, or their folder as
         `data_loaders.category_pictures.load_category_pictures` reads it: captions are
         compared with the selectivity that the encoder shows for these pictures.
     weights : str or Path, optional
@@ -203,6 +204,9 @@ def caption_voxels(
     bank_parts(
         pictures.n_images, settings.n_repeats, settings.n_images, seed=seed
     )  # before anything is computed
+    localised = None
+    if localiser is not None:
+        localised = localise_units(model, localiser, weights=weights, device=place)
     arguments: dict[str, Any] = plain(
         {
             "task": TASK,
@@ -217,16 +221,12 @@ def caption_voxels(
             "least_r": least_r,
             "concepts": {name: list(words) for name, words in concepts.items()},
             "people": list(people),
-            "localiser": None if localiser is None else str(localiser),
+            "localiser": None if localised is None else localised.fingerprint,
             "n_permutations": n_permutations,
             "n_bootstrap": n_bootstrap,
             "seed": seed,
         }
     )
-    check_same_run(out, arguments)
-    localised = None
-    if localiser is not None:
-        localised = localise_units(model, localiser, weights=weights, device=place)
     folder = begin_run(out, arguments)
     with deterministic():
         told = _caption_all(scuba, model, chosen, settings, folder, seed, batch_size)

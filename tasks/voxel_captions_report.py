@@ -334,7 +334,7 @@ def _map_figures(run: _Run) -> list[NamedFigure]:
 def _example_table(run: _Run) -> ReportTable:
     first = run.captions[run.captions["repeat"] == 0]
     said = {
-        name: part.set_index("unit")["caption"]
+        str(name): part.set_index("unit")["caption"]
         for name, part in first.groupby("condition", sort=False)
         if name in (PROJECTION, SCALED, RAW, NEAREST)
     }

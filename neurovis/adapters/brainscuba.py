@@ -91,7 +91,10 @@ class VoxelCaptioner:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of captions must know."""
-        found = [*self.bank.notes, *self.captioner.notes]
+        found = list(self.bank.notes)
+        # A network that ships with its captioner has one note with it.
+        told = " ".join(found)
+        found += [note for note in self.captioner.notes if note not in told]
         if not self.captioner.embedding.get("weights_hash"):
             found.append(
                 f"{self.captioner.name} does not tell the weights of the network whose "

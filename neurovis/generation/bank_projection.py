@@ -10,9 +10,6 @@ float64.
 """
 
 import math
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -157,10 +154,11 @@ def project_onto_bank(
         for start in passes:
             unit = _directions(given[start : start + n_voxels])
             sums = _Sums(torch.from_numpy(unit).to(place), beta, n_rows, dtype)
-            with closing(_ahead(bank, n_rows, chosen)) as blocks:
-                for index, block in blocks:
-                    sums.add(index, torch.from_numpy(block).to(place))
-                    bar.update(len(index))
+            for index, block in bank.stored_blocks(n_rows, chosen):
+                # A copy: torch wants memory that it may write, of this byte order.
+                own = np.array(block, block.dtype.newbyteorder("="), order="C")
+                sums.add(index, torch.from_numpy(own).to(place))
+                bar.update(len(index))
             parts.append(_finish(sums, unit, bank, total))
     return BankProjection(
         *(np.concatenate(column) for column in zip(*parts, strict=True))
@@ -219,34 +217,13 @@ def _sizes(width: int, place: torch.device, dtype: torch.dtype) -> tuple[int, in
     free = min(free_memory_bytes(place), free_memory_bytes(torch.device("cpu")))
     room = int(_SHARE_OF_MEMORY * free)
     each = dtype.itemsize
-    # A row: as it is read, ahead too, and prepared; and its cosines and their bits.
-    row = 4 * 8 * width + (2 * each + 8) * _VOXELS_AT_ONCE
+    # A row: as it is stored and prepared; its cosines and what is found by them.
+    row = 3 * 8 * width + (2 * each + 8) * _VOXELS_AT_ONCE
     most = _CPU_ROWS if place.type == "cpu" else _GPU_ROWS
     n_rows = min(max(room // row, 1), most)
     voxel = 6 * 8 * (width + 2)  # in float64: directions, sums, what is made of them
     n_voxels = max(room // voxel, 1)
     return n_rows, n_voxels
-
-
-def _ahead(
-    bank: EmbeddingBank, n_rows: int, rows: NDArray[np.int64] | None
-) -> Generator[tuple[NDArray[np.int64], NDArray[Any]], None, None]:
-    """Yield blocks, each while a thread reads the next one."""
-    blocks = bank.stored_blocks(n_rows, rows)
-
-    def read() -> tuple[NDArray[np.int64], NDArray[Any]] | None:
-        found = next(blocks, None)
-        if found is None:
-            return None
-        index, block = found
-        # A copy, which reads the file and is of this machine's byte order.
-        return index, np.array(block, block.dtype.newbyteorder("="), order="C")
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(read)
-        while (found := waiting.result()) is not None:
-            waiting = pool.submit(read)
-            yield found
 
 
 class _Sums:

@@ -47,6 +47,7 @@ CHECKS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["t
 RUNNABLE = {
     "getting_started.rst": "scores",
     "how_to/brain_data.rst": "ceiling",
+    "how_to/caption_voxels.rst": "told",
     "how_to/compare_scanpaths.rst": "scores",
     "how_to/drive_regions.rst": "made",
     "how_to/compare_representations.rst": "stack",
@@ -65,6 +66,7 @@ OWN_FILES = "# With files of your own."
 UNLISTED = {
     "neurovis.cli",
     "neurovis.cli_brain",
+    "neurovis.cli_captions",
     "neurovis.cli_data",
     "neurovis.cli_encoder",
     "neurovis.cli_fit",

@@ -41,7 +41,7 @@ _FEWEST = 3  # captions that a word of the embedding is in
 _BATCH_SIZE = 32
 _STEPS = 120
 _SETTINGS = TrainSettings(
-    max_epochs=20,  # of `_STEPS` each, so that the learning rate falls smoothly
+    max_epochs=16,  # of `_STEPS` each, so that the learning rate falls smoothly
     patience=None,
     keep="last",
     optimiser="adamw",
@@ -81,7 +81,9 @@ class TextEmbedding:
 
 
 def _count_words(texts: Sequence[str], places: Mapping[str, int]) -> Any:
-    found = [(i, places.get(w, -1)) for i, t in enumerate(texts) for w in split_words(t)]
+    found = [
+        (i, places.get(w, -1)) for i, t in enumerate(texts) for w in split_words(t)
+    ]
     rows, columns = np.array([pair for pair in found if pair[1] >= 0]).T
     shape = (len(texts), len(places))
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
@@ -94,8 +96,8 @@ def fit_text_embedding(texts: Sequence[str]) -> TextEmbedding:
     weight = np.log(len(texts) / np.array([within[word] for word in words]))
     places = {word: i for i, word in enumerate(words)}
     counts = _count_words(texts, places) * weight
-    rng = generator(0, "text embedding")
-    found = svds(counts, k=N_FEATURES, rng=rng, return_singular_vectors="vh")[2]
+    start = np.ones(len(words))  # else it would be drawn
+    found = svds(counts, k=N_FEATURES, v0=start, return_singular_vectors="vh")[2]
     # The sign of a singular vector is arbitrary.
     found *= np.sign(found[np.arange(N_FEATURES), np.abs(found).argmax(1)])[:, None]
     return TextEmbedding(places, weight[:, None] * found.T)

@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ from tests.tasks.scuba_examples import (
     scores_of,
     write_scuba_run,
 )
+from tests.undrawn import figures_not_drawn
 
+CHOSEN = tuple(name for name in LEVELS if name.endswith("chosen penalty"))
 FIGURES = {"naming", "temperature", "words"}
 
 
@@ -38,6 +41,22 @@ def finished(tmp_path_factory):
     """A run with a report, and what is told of it; not to be changed."""
     folder = write_scuba_run(tmp_path_factory.mktemp("scuba") / "run", many_captions())
     return folder, finish_brainscuba(folder)
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    """A report of one brain; some captions name several concepts, or none."""
+    levels = {"nearest image": (0.1, 0.9, 0.9)}
+    captions = many_captions(levels, n_brains=1, leave_out=CHOSEN)
+    is_own = captions["condition"] == "projection"
+    captions.loc[is_own & (captions["noise_sd"] == 1), "named"] = "food,face"
+    captions.loc[is_own & (captions["noise_sd"] == 3), "named"] = ""
+    is_own = captions["condition"] == "nearest image"
+    captions.loc[is_own & (captions["noise_sd"] == 3), "named"] = "food,face"
+    folder = write_scuba_run(tmp_path_factory.mktemp("sparse") / "run", captions)
+    with figures_not_drawn():
+        finish_run(folder)
+    return folder
 
 
 def page_of(folder):
@@ -63,12 +82,19 @@ def cells_of(folder, start):
     return [[html.unescape(cell).strip() for cell in row] for row in found]
 
 
-def told_of(levels=None, *, n_bank=N_BANK, change=None, **more):
-    captions = many_captions(levels, **more)
+def told_of(levels=None, *, change=None, leave_out=CHOSEN, **more):
+    if levels is None and change is None and leave_out is CHOSEN and not more:
+        return told_by_default()
+    captions = many_captions(levels, leave_out=leave_out, **more)
     if change is not None:
         captions = change(captions)
-    scores = scores_of(captions)
-    return conclusions(scores, inverse_temperature=BETA, n_bank=n_bank)
+    scores = scores_of(captions, n_bootstrap=50)
+    return conclusions(scores, inverse_temperature=BETA, n_bank=N_BANK)
+
+
+@cache
+def told_by_default():
+    return told_of(leave_out=())
 
 
 def about(start, *args, **more):
@@ -124,6 +150,10 @@ def test_the_table_of_conditions_has_the_rates_and_limits_of_the_scores(finished
         "Projection, 150",
         "Projection, 1000",
         "Pictures",
+        "Projection, 150, chosen penalty",
+        "Raw weights, chosen penalty",
+        "Raw weights, mean norm, chosen penalty",
+        "Nearest image, chosen penalty",
     ]
     for name, *cells in rows:
         key = name.lower().replace("projection, ", "projection ")
@@ -154,43 +184,39 @@ def test_examples_are_the_first_voxels_and_wrong_captions_are_crossed(finished):
     assert not any(cell.startswith("✗") for row in rows for cell in row)
 
 
-def test_a_caption_that_names_something_else_is_crossed(tmp_path):
-    captions = many_captions({"nearest image": (0.1, 0.9, 0.9)}, n_brains=1)
-    folder = write_scuba_run(tmp_path / "run", captions)
-    finish_run(folder)
-    _, *rows = cells_of(folder, "captions, projection")
+def test_captions_that_name_something_else_are_crossed(sparse):
+    _, *rows = cells_of(sparse, "captions, projection")
     faces = [row for row in rows if row[:2] == ["face", "0.3"]]
     assert [row[5].startswith("✗ ") for row in faces] == [False, True]
-    # One brain has no other beside it.
-    assert "small marks" not in text_of(folder)
-    assert "1 brain, 10 voxels" in text_of(folder)
+
+
+def test_a_run_of_one_brain_and_one_kind_of_encoder_says_no_more(sparse):
+    text = text_of(sparse)
+    assert "1 brain, 10 voxels" in text
+    assert "small marks" not in text
+    assert "Encoders with a chosen penalty." not in text
+    names = [row[0] for row in cells_of(sparse, "share of captions that name")]
+    assert names[-1] == "Pictures"
+
+
+def test_how_many_concepts_captions_name_is_counted(finished, sparse):
+    assert "on average: projection 1.00, raw weights 1.00" in text_of(finished[0])
+    # Of the projections at three levels of noise, one names two and one none.
+    assert "on average: projection 1.00, raw weights 1.00" in text_of(sparse)
+    assert "nearest image 1.33" in text_of(sparse)
 
 
 def test_encoders_and_effective_numbers_are_told(finished):
     _, *rows = cells_of(finished[0], "how well encoders predict")
-    assert rows[0] == ["0.3", "0", "0.692", "0.769", "0.90"]
+    kinds = {row[0] for row in rows}
+    assert kinds == {"fixed penalty", "chosen penalty"}
+    assert rows[0][1:] == ["0.3", "0", "0.692", "0.769", "0.90"]
     _, *rows = cells_of(finished[0], "pictures that count (median")
     assert rows[0][:2] == ["0.3", "1"]
     assert rows[0][2].startswith("450.0 [")
     assert rows[-1][:2] == ["3", "1000"]
     assert rows[-1][2].startswith("1.3 [")
     assert rows[-1][3].startswith("0.30 [")
-
-
-def test_captions_that_name_nothing_or_several_concepts_are_counted(tmp_path):
-    captions = many_captions(n_brains=1)
-    is_main = (captions["condition"] == "projection") & (captions["noise_sd"] == 1)
-    is_face = captions["region"] == "face"
-    captions.loc[is_main & is_face, "named"] = ""
-    captions.loc[is_main & (captions["region"] == "food"), "named"] = "food,face"
-    folder = write_scuba_run(tmp_path / "run", captions)
-    write_brainscuba_report(folder)
-    # A third of the rows of the projection: a fifth with none, a fifth with two.
-    assert "on average: projection 1.00, raw weights 1.00" in text_of(folder)
-    captions.loc[is_main, "named"] = "food,face"
-    shutil.rmtree(folder)
-    write_brainscuba_report(write_scuba_run(folder, captions))
-    assert "on average: projection 1.33, raw weights 1.00" in text_of(folder)
 
 
 def test_the_projection_is_told_by_noise():
@@ -216,6 +242,15 @@ def test_gains_are_told_by_their_limits(levels, expected):
     )
 
 
+def test_encoders_with_a_chosen_penalty_are_told_apart():
+    found = [x for x in told_of() if x.startswith("Encoders with a chosen penalty. ")]
+    assert len(found) == 4
+    assert "named in 1.00 [0.96, 1.00] at noise 0.3" in found[0]
+    assert "over the raw weights, voxel by voxel: 0.10 [" in found[1]
+    assert found[1].endswith("The limits lie above 0 at noise 0.3 and 1.")
+    assert found[2].endswith("The limits do not exclude 0 at any noise.")
+
+
 def test_all_three_comparisons_are_told():
     found = [line for line in told_of() if line.startswith("Gain")]
     assert [line.split(",")[0] for line in found] == [
@@ -223,7 +258,9 @@ def test_all_three_comparisons_are_told():
         "Gain of the projection over raw weights of mean norm",
         "Gain of the projection over the nearest picture of the bank",
     ]
-    some = [x for x in told_of(leave_out=("raw weights",)) if x.startswith("Gain")]
+    some = [
+        x for x in told_of(leave_out=(*CHOSEN, "raw weights")) if x.startswith("Gain")
+    ]
     assert len(some) == 2
 
 
@@ -252,7 +289,7 @@ def test_temperatures_that_differ_beyond_doubt_are_named():
     same = about("Other", {"projection 1": (1, 1, 1), "projection 1000": (1, 1, 1)})
     assert "at noise 0.3 none is worse or better" in same
     only = ("projection 1", "projection 1000")
-    assert about("Other", leave_out=only) == ""
+    assert about("Other", leave_out=(*CHOSEN, *only)) == ""
 
 
 def test_repeats_and_the_captioner_are_told():
@@ -294,7 +331,7 @@ def test_uses_of_the_bank_that_differ_by_noise_are_told_apart():
 
 
 def test_small_words_are_right():
-    scores = scores_of(many_captions(n_brains=1))
+    scores = scores_of(many_captions(n_brains=1, leave_out=CHOSEN))
     assert noise_levels(scores) == list(NOISE)
     assert concept_names(scores) == list(CONCEPTS)
     assert listed(["a", "b"]) == "a and b"
