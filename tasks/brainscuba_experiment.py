@@ -29,6 +29,7 @@ from neurovis.adapters.brainscuba import (
     SCALED,
     VoxelCaptioner,
     bank_parts,
+    check_same_network,
     projection_table,
 )
 from neurovis.adapters.captioner import Captioner, load_captioner
@@ -44,6 +45,7 @@ from neurovis.core.rng import generator
 from neurovis.core.store import Store
 from neurovis.core.types import Score
 from neurovis.fitting.ridge import RidgeCV
+from neurovis.generation.sketch_networks import SIDE_PX
 from tasks.braindive_observers import to_pixels
 from tasks.brainscuba_scores import CHOSEN, PICTURES, SHUFFLED, TASK, brainscuba_scores
 from tasks.runs import begin_run, check_same_run
@@ -202,6 +204,13 @@ def run_brainscuba(
     place = resolve(device)
     captioner = load_captioner("sketch") if captioner is None else captioner
     captioner = captioner.to(place)
+    _check_size(network, SIDE_PX)
+    check_same_network(
+        {
+            network.name: {"weights_hash": network.weights_hash},
+            f"the captioner {captioner.name}": captioner.embedding,
+        }
+    )
     arguments: dict[str, Any] = {
         "task": TASK,
         "version": _VERSION,
@@ -357,13 +366,8 @@ def embed_drawings(
     ValueError
         If pictures have another size.
     """
+    _check_size(network, *pictures.shape[1:3])
     rule = network.preprocessing
-    if tuple(pictures.shape[1:3]) != tuple(rule.size_px):
-        raise ValueError(
-            f"{network.name} looks at {rule.size_px} pixels; the drawings have "
-            f"{tuple(pictures.shape[1:3])}. Take `sketch_clip`, or another network of "
-            "that size."
-        )
     module = network.module.to(place)
     found = []
     with exact_float32():
@@ -371,6 +375,16 @@ def embed_drawings(
             pixels = torch.tensor(part).to(place)
             found.append(module(rule.normalise(pixels)).float().cpu())
     return torch.cat(found).numpy()
+
+
+def _check_size(network: Backbone, height: int, width: int | None = None) -> None:
+    size = (height, height if width is None else width)
+    if tuple(network.preprocessing.size_px) != size:
+        raise ValueError(
+            f"{network.name} looks at {network.preprocessing.size_px} pixels; the "
+            f"drawings have {size}. Take `sketch_clip`, or another network of that "
+            "size."
+        )
 
 
 def _caption_brain(

@@ -74,19 +74,13 @@ class VoxelCaptioner:
                 f"values, but the captioner {self.captioner.name} reads "
                 f"{self.captioner.n_features}: they belong to different networks."
             )
-        told = {
-            "the encoder": self.embedding,
-            f"the bank {self.bank.name}": self.bank.embedding,
-            f"the captioner {self.captioner.name}": self.captioner.embedding,
-        }
-        known = {n: e["weights_hash"] for n, e in told.items() if e.get("weights_hash")}
-        if len(set(known.values())) > 1:
-            names = ", ".join(f"{n}: {mark[:12]}" for n, mark in known.items())
-            raise ValueError(
-                f"Embeddings of different networks cannot be mixed (hashes of their "
-                f"weights: {names}). Build the bank with the network of the encoder "
-                "(`neurovis bank build`), and take a captioner that was trained on it."
-            )
+        check_same_network(
+            {
+                "the encoder": self.embedding,
+                f"the bank {self.bank.name}": self.bank.embedding,
+                f"the captioner {self.captioner.name}": self.captioner.embedding,
+            }
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -255,6 +249,30 @@ class VoxelCaptioner:
             head = pd.DataFrame({"repeat": repeat, "unit": np.arange(len(told))})
             tables.append(pd.concat([head, told, projection_table(found)], axis=1))
         return pd.concat(tables, ignore_index=True)
+
+
+def check_same_network(told: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse embeddings of different networks.
+
+    Parameters
+    ----------
+    told : mapping of str to mapping
+        What is told of embeddings, by who tells it; `weights_hash` is compared where it
+        is told.
+
+    Raises
+    ------
+    ValueError
+        If two tell different hashes.
+    """
+    known = {n: e["weights_hash"] for n, e in told.items() if e.get("weights_hash")}
+    if len(set(known.values())) > 1:
+        names = ", ".join(f"{name}: {mark[:12]}" for name, mark in known.items())
+        raise ValueError(
+            f"Embeddings of different networks cannot be mixed (hashes of their "
+            f"weights: {names}). Build the bank with the network of the encoder "
+            "(`neurovis bank build`), and take a captioner that was trained on it."
+        )
 
 
 def projection_table(projection: BankProjection) -> pd.DataFrame:

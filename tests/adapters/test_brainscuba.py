@@ -142,7 +142,7 @@ def test_embeddings_of_different_networks_are_not_mixed(captioner):
     with pytest.raises(ValueError, match="different networks cannot be mixed"):
         VoxelCaptioner(bank, captioner, {"weights_hash": "cd" * 32})
     known = replace(captioner, embedding={"weights_hash": "ef" * 32})
-    with pytest.raises(ValueError, match="the captioner .*efefef"):
+    with pytest.raises(ValueError, match=r"the captioner .*efefef"):
         VoxelCaptioner(bank, known)
 
 
@@ -158,5 +158,5 @@ def test_a_captioner_that_does_not_tell_its_network_is_noted(captioner):
 def test_weights_of_another_width_are_refused_before_anything(scuba):
     with pytest.raises(ValueError, match="have 9 features; the embeddings of the bank"):
         scuba.caption(np.ones((2, N_FEATURES + 3), np.float32))
-    with pytest.raises(ValueError, match="not finite|finite"):
+    with pytest.raises(ValueError, match="finite"):
         scuba.caption(np.full((2, N_FEATURES), np.nan, np.float32))

@@ -41,7 +41,7 @@ _FEWEST = 3  # captions that a word of the embedding is in
 _BATCH_SIZE = 32
 _STEPS = 120
 _SETTINGS = TrainSettings(
-    max_epochs=16,  # of `_STEPS` each, so that the learning rate falls smoothly
+    max_epochs=12,  # of `_STEPS` each, so that the learning rate falls smoothly
     patience=None,
     keep="last",
     optimiser="adamw",
@@ -82,9 +82,12 @@ class TextEmbedding:
 
 def _count_words(texts: Sequence[str], places: Mapping[str, int]) -> Any:
     found = [
-        (i, places.get(w, -1)) for i, t in enumerate(texts) for w in split_words(t)
+        (row, places[word])
+        for row, text in enumerate(texts)
+        for word in split_words(text)
+        if word in places
     ]
-    rows, columns = np.array([pair for pair in found if pair[1] >= 0]).T
+    rows, columns = np.array(found, np.int64).reshape(-1, 2).T
     shape = (len(texts), len(places))
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
 
