@@ -243,3 +243,26 @@ def number_text(value: float, digits: int = 1) -> str:
         return "–"
     text = f"{value:.{digits}f}"
     return (text if float(text) else text.lstrip("-")).replace("-", "−")
+
+
+def check_once(name: str, table: pd.DataFrame, keys: list[str]) -> None:
+    """Refuse tables with several rows of one thing.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    table : DataFrame
+        Table.
+    keys : list of str
+        Columns that tell things apart.
+
+    Raises
+    ------
+    ValueError
+        If one comes twice.
+    """
+    twice = table.duplicated(keys)
+    if twice.any():
+        told = ", ".join(str(value) for value in table.loc[twice, keys].iloc[0])
+        raise ValueError(f"`{name}` has several rows of {told}: keep one.")

@@ -25,6 +25,7 @@ from analysis.plot_style import (
     PALE,
     PALETTE,
     TEXT_PT,
+    check_once,
     finish,
     legend_below,
     new_axes,
@@ -167,7 +168,7 @@ def plot_conditions(
     """
     keys = ["condition", "region"]
     check_columns("rows", rows.columns, [*keys, "value", *_LIMITS])
-    _check_once("rows", rows, keys)
+    check_once("rows", rows, keys)
     conditions, regions = (
         [str(name) for name in rows[key].drop_duplicates()] for key in keys
     )
@@ -266,7 +267,7 @@ def plot_strength(
     check_columns("rows", rows.columns, [*keys, "value", *_LIMITS])
     check_option("number of `metrics`", len(metrics), (1, 2, 3))
     own = rows[rows["metric"].isin(list(metrics))].sort_values("scale", kind="stable")
-    _check_once("rows", own, keys)
+    check_once("rows", own, keys)
     if not (own["scale"] > 0).all():
         raise ValueError(
             "`scale` must be above 0 on a logarithmic axis; got "
@@ -373,7 +374,7 @@ def plot_label_matrix(
     keys = ["name", "label"]
     check_columns("shares", shares.columns, [*keys, "share"])
     check_whole("n_references", n_references, low=0)
-    _check_once("shares", shares, keys)
+    check_once("shares", shares, keys)
     for value in shares["share"].dropna():
         check_between("share", value, low=0, high=1)
     names, labels = ([str(x) for x in shares[key].drop_duplicates()] for key in keys)
@@ -479,11 +480,3 @@ def plot_contact_sheet(
     if title:
         set_title(ax, title)
     return ax
-
-
-def _check_once(name: str, table: pd.DataFrame, keys: list[str]) -> None:
-    """Refuse tables with several rows of one thing."""
-    twice = table.duplicated(keys)
-    if twice.any():
-        told = ", ".join(str(value) for value in table.loc[twice, keys].iloc[0])
-        raise ValueError(f"`{name}` has several rows of {told}: keep one.")

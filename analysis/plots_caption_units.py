@@ -19,13 +19,14 @@ from analysis.plot_style import (
     PALE,
     PALETTE,
     TEXT_PT,
+    check_once,
     finish,
     legend_below,
     new_axes,
     number_text,
     set_title,
 )
-from analysis.plots_captions import caption_looks, check_once, place_aside
+from analysis.plots_captions import caption_looks, place_aside
 from neurovis.core.checks import check_array, check_between, check_columns, check_whole
 
 FloatArray = NDArray[np.float64]

@@ -22,6 +22,7 @@ from analysis.plot_style import (
     MARKERS,
     PALETTE,
     TEXT_PT,
+    check_once,
     finish,
     legend_below,
     new_axes,
@@ -92,29 +93,6 @@ def place_aside(n: int) -> FloatArray:
     if n == 1:
         return np.zeros(1)
     return np.linspace(-1, 1, n) * _SPREAD / 2 * min(1, (n - 1) / 3)
-
-
-def check_once(name: str, table: pd.DataFrame, keys: list[str]) -> None:
-    """Refuse tables with several rows of one thing.
-
-    Parameters
-    ----------
-    name : str
-        Argument name for the message.
-    table : DataFrame
-        Table.
-    keys : list of str
-        Columns that tell things apart.
-
-    Raises
-    ------
-    ValueError
-        If one comes twice.
-    """
-    twice = table.duplicated(keys)
-    if twice.any():
-        told = ", ".join(str(value) for value in table.loc[twice, keys].iloc[0])
-        raise ValueError(f"`{name}` has several rows of {told}: keep one.")
 
 
 def plot_naming_rates(

@@ -115,6 +115,10 @@ def generate_captions(
     baselines: Annotated[
         bool, typer.Option(help="Caption raw weights, nearest, random images too.")
     ] = True,
+    drop_failed: Annotated[
+        bool,
+        typer.Option("--drop-failed", help="Leave out rows of 0 or NaN of the bank."),
+    ] = False,
     beam: Annotated[int, typer.Option(help="Beams.")] = 5,
     tokens: Annotated[int, typer.Option(help="Longest caption, in tokens.")] = 67,
     localiser: Annotated[
@@ -146,6 +150,7 @@ def generate_captions(
             n_repeats=repeats,
             n_images=images,
             baselines=BASELINES if baselines else (),
+            drop_failed=drop_failed,
             beam=beam,
             max_tokens=tokens,
         ),

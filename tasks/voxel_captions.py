@@ -22,7 +22,7 @@ from neurovis.adapters.brainscuba import (
 from neurovis.adapters.captioner import Captioner, load_captioner
 from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.device import deterministic, resolve
-from neurovis.core.embedding_bank import EmbeddingBank, open_bank
+from neurovis.core.embedding_bank import EmbeddingBank, open_bank, sound_rows
 from neurovis.core.files import plain, write_table
 from neurovis.core.log import progress
 from neurovis.core.provenance import collect
@@ -67,6 +67,9 @@ class CaptionSettings:
         evenly.
     baselines : tuple of str, default all
         What else is captioned, once: `neurovis.adapters.brainscuba.BASELINES`.
+    drop_failed : bool, default False
+        Leave out rows of the bank that are not finite or all 0, as other builders write
+        them for pictures that failed; the bank is read once more for it.
     beam : int, default 5
         Beams.
     max_tokens : int, default 67
@@ -82,6 +85,7 @@ class CaptionSettings:
     n_repeats: int = 5
     n_images: int | None = None
     baselines: tuple[str, ...] = BASELINES
+    drop_failed: bool = False
     beam: int = 5
     max_tokens: int = 67
 
@@ -201,9 +205,7 @@ def caption_voxels(
     scuba = VoxelCaptioner(pictures, speaker, space, device=place)
     chosen = choose_units(model, regions, least_r)
     families = list(model.training.get("families", ()))
-    bank_parts(
-        pictures.n_images, settings.n_repeats, settings.n_images, seed=seed
-    )  # before anything is computed
+    parts = _bank_parts(pictures, settings, seed)
     localised = None
     if localiser is not None:
         localised = localise_units(model, localiser, weights=weights, device=place)
@@ -229,7 +231,9 @@ def caption_voxels(
     )
     folder = begin_run(out, arguments)
     with deterministic():
-        told = _caption_all(scuba, model, chosen, settings, folder, seed, batch_size)
+        told = _caption_all(
+            scuba, model, chosen, parts, settings, folder, seed, batch_size
+        )
     units = model.units.iloc[chosen].reset_index(drop=True)
     told.insert(2, "unit_id", model.units["unit_id"].to_numpy()[told["unit"]])
     words, nouns = unit_words(
@@ -263,7 +267,7 @@ def caption_voxels(
             "captioner": speaker.fingerprint,
         },
         call=arguments,
-        notes=list(dict.fromkeys(_notes(model, scuba, localised))),
+        notes=list(dict.fromkeys(_notes(model, scuba, localised, told))),
     )
     score = Score(
         scores.assign(
@@ -325,10 +329,23 @@ def choose_units(
     return np.flatnonzero(chosen).astype(np.int64)
 
 
+def _bank_parts(
+    bank: EmbeddingBank, settings: CaptionSettings, seed: int
+) -> Sequence[NDArray[np.int64] | None]:
+    """Return the rows of the bank that each repeat takes."""
+    number = (settings.n_repeats, settings.n_images)
+    if not settings.drop_failed:
+        return bank_parts(bank.n_images, *number, seed=seed)
+    sound = sound_rows(bank)
+    parts = bank_parts(len(sound), *number, seed=seed)
+    return [sound if part is None else sound[part] for part in parts]
+
+
 def _caption_all(
     scuba: VoxelCaptioner,
     model: ClipEncoder,
     chosen: NDArray[np.int64],
+    parts: Sequence[NDArray[np.int64] | None],
     settings: CaptionSettings,
     folder: Path,
     seed: int,
@@ -347,10 +364,8 @@ def _caption_all(
         "beam": settings.beam,
         "max_tokens": settings.max_tokens,
     }
-    parts = bank_parts(
-        scuba.bank.n_images, settings.n_repeats, settings.n_images, seed=seed
-    )
     beta = settings.inverse_temperature
+    drawn = [settings.n_repeats, settings.n_images, settings.drop_failed, seed]
 
     def project(repeat: int) -> BankProjection:
         def compute() -> dict[str, NDArray[Any]]:
@@ -361,7 +376,7 @@ def _caption_all(
             "what": "projection",
             "inverse_temperature": beta,
             "repeat": repeat,
-            "parts": [settings.n_repeats, settings.n_images, seed],
+            "parts": drawn,
         }
         kept = store.get_or_compute({**facts, **key}, compute)
         assert isinstance(kept, dict)
@@ -394,7 +409,7 @@ def _caption_all(
                     "condition": condition,
                     "inverse_temperature": beta,
                     "repeat": repeat,
-                    "parts": [settings.n_repeats, settings.n_images, seed],
+                    "parts": drawn,
                     "start": start,
                 }
                 told = store.get_or_compute({**facts, **key}, compute)
@@ -423,7 +438,10 @@ def _readable(told: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(
-    model: ClipEncoder, scuba: VoxelCaptioner, localised: LocalisedUnits | None
+    model: ClipEncoder,
+    scuba: VoxelCaptioner,
+    localised: LocalisedUnits | None,
+    told: pd.DataFrame,
 ) -> list[str]:
     notes = [NO_TEST, *model.notes, *scuba.notes]
     if model.card.is_untrained:
@@ -432,4 +450,9 @@ def _notes(
         notes.insert(0, "Simulated responses: nothing about a brain.")
     if localised is not None:
         notes.append(localised.note)
+    if np.allclose(told["norm"].dropna(), 1, atol=1e-3):
+        notes.append(
+            f"All embeddings of the bank {scuba.bank.name} have length 1. Captioners "
+            "such as CLIPCap were trained on embeddings of other lengths."
+        )
     return notes

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from neurovis.adapters.captioner import Captioner
 from neurovis.core.checks import check_array, check_option, check_whole
+from neurovis.core.device import resolve
 from neurovis.core.embedding_bank import EmbeddingBank, draw_repeats
 from neurovis.core.rng import generator
 from neurovis.generation.bank_projection import BankProjection, project_onto_bank
@@ -54,7 +55,7 @@ class VoxelCaptioner:
         `weights_hash`, the bank and the captioner must tell the same where they tell
         any.
     device : str or torch.device, default "cpu"
-        Where the bank is gone through.
+        Where the bank is gone through; the CPU in place of MPS, which lacks float64.
 
     Raises
     ------
@@ -129,7 +130,7 @@ class VoxelCaptioner:
             self.bank,
             inverse_temperature=inverse_temperature,
             rows=rows,
-            device=self.device,
+            device=_with_float64(self.device),
         )
 
     def stand_ins(
@@ -249,6 +250,11 @@ class VoxelCaptioner:
             head = pd.DataFrame({"repeat": repeat, "unit": np.arange(len(told))})
             tables.append(pd.concat([head, told, projection_table(found)], axis=1))
         return pd.concat(tables, ignore_index=True)
+
+
+def _with_float64(device: str | torch.device) -> torch.device:
+    place = resolve(device)
+    return torch.device("cpu") if place.type == "mps" else place
 
 
 def check_same_network(told: Mapping[str, Mapping[str, Any]]) -> None:

@@ -6,7 +6,6 @@ suite are `SHIPPED`; ``neurovis train backbone`` makes others. In training every
 convolution has a batch normalisation, which is folded into it when it is saved.
 """
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -16,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from neurovis.adapters.described_weights import read_described_weights
 from neurovis.adapters.trunks import fold_normalisation
-from neurovis.adapters.weights import check_state_dict, read_state_dict
+from neurovis.adapters.weights import check_state_dict
 from neurovis.core.checks import check_option, check_path, check_whole
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.rng import generator, own_torch_stream
 
@@ -340,22 +338,16 @@ def load_compact(
 
 
 def _read(path: Path, sha256: str | None) -> CompactWeights:
-    check_option("suffix of weights", path.suffix, (".safetensors",))
-    state = read_state_dict(path, sha256)
-    with safetensors.safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get("compact_vgg")
-    if text is None:
-        raise ValueError(
-            f"{path} holds tensors, but no description of a compact VGG: it was not "
-            "written by `neurovis train backbone`."
-        )
-    try:
-        about = json.loads(text)
-        shapes = compact_vgg_shapes(about["widths"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataCorruptError(
-            f"{path} holds a description that is none of a compact VGG "
-            f"({type(error).__name__}: {error}). Get the file again."
-        ) from error
+    def understand(about: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        return about, compact_vgg_shapes(about["widths"])
+
+    state, (about, shapes) = read_described_weights(
+        path,
+        "compact_vgg",
+        understand,
+        what="a compact VGG",
+        writer="`neurovis train backbone`",
+        sha256=sha256,
+    )
     check_state_dict(state, shapes, str(path))
     return CompactWeights({n: v.float() for n, v in state.items()}, about, True)

@@ -12,7 +12,6 @@ of by a fitted table, parameters that the published code never uses are left out
 objects may lie anywhere.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -21,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
+from neurovis.adapters.described_weights import read_described_weights
 from neurovis.adapters.oat_decoding import CachedDecoder, decode
 from neurovis.adapters.oat_network import (
     TARGET_POSITIONS,
@@ -36,11 +35,9 @@ from neurovis.adapters.oat_network import (
 )
 from neurovis.adapters.weights import (
     check_state_dict,
-    read_state_dict,
 )
 from neurovis.core.checks import check_between, check_option, check_path, check_whole
 from neurovis.core.device import resolve
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.object_displays import Display, FloatArray, IntArray
 from neurovis.core.object_scanpaths import ObjectTrial, check_cells
@@ -464,25 +461,20 @@ def load_oat(
 
 
 def _read(path: Path, sha256: str | None) -> OAT:
-    check_option("suffix of weights", path.suffix, (".safetensors",))
-    state = read_state_dict(path, sha256)
-    with safetensors.safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get("oat")
-    if text is None:
-        raise ValueError(
-            f"{path} holds tensors, but no description of an OAT: it was not written "
-            "by `neurovis fit oat` or OAT.save."
-        )
-    try:
-        about = json.loads(text)
+    def understand(about: dict[str, Any]) -> OAT:
         network = OATNetwork(OATConfig(**about["config"]))
         notes = tuple(str(note) for note in about["notes"])
-        observer = OAT(network, about["max_fixations"], notes=notes)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataCorruptError(
-            f"{path} holds a description that is none of an OAT "
-            f"({type(error).__name__}: {error}). Get the file again."
-        ) from error
+        return OAT(network, about["max_fixations"], notes=notes)
+
+    state, observer = read_described_weights(
+        path,
+        "oat",
+        understand,
+        what="an OAT",
+        writer="`neurovis fit oat` or OAT.save",
+        sha256=sha256,
+    )
+    network = observer.network
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     check_state_dict(state, expected, str(path))
     network.load_state_dict({name: value.float() for name, value in state.items()})

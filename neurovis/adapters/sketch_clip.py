@@ -6,23 +6,21 @@ of an embedding tells what is shown; its length is left free and carries informa
 too. ``neurovis train captioner`` makes such a file.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from neurovis.adapters.described_weights import read_described_weights
 from neurovis.adapters.trunks import INPUT_FORMATS
-from neurovis.adapters.weights import check_state_dict, read_state_dict
+from neurovis.adapters.weights import check_state_dict
 from neurovis.core.checks import check_option, check_path, suggest
-from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.rng import own_torch_stream
 from neurovis.generation.sketch_networks import SIDE_PX
@@ -357,24 +355,18 @@ def load_sketch_clip(
 
 
 def _read(path: Path, sha256: str | None) -> SketchClip:
-    check_option("suffix of weights", path.suffix, (".safetensors",))
-    state = read_state_dict(path, sha256)
-    with safetensors.safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get(_ABOUT)
-    if text is None:
-        raise ValueError(
-            f"{path} holds tensors, but no description of a small CLIP: it was not "
-            "written by `neurovis train captioner`."
-        )
-    try:
-        about = json.loads(text)
-        vocabulary = [str(word) for word in about["vocabulary"]]
-        shapes = _shapes(vocabulary)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataCorruptError(
-            f"{path} holds a description that is none of a small CLIP "
-            f"({type(error).__name__}: {error}). Get the file again."
-        ) from error
+    def understand(about: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        return about, _shapes([str(word) for word in about["vocabulary"]])
+
+    state, (about, shapes) = read_described_weights(
+        path,
+        _ABOUT,
+        understand,
+        what="a small CLIP",
+        writer="`neurovis train captioner`",
+        sha256=sha256,
+    )
+    vocabulary = [str(word) for word in about["vocabulary"]]
     check_state_dict(state, shapes, str(path))
     # What it draws is replaced; the caller's generator must not notice.
     with own_torch_stream(0, "not used"):

@@ -5,7 +5,6 @@ Both are unconditional diffusion models of pictures of `CATEGORIES`, 32 x 32 pix
 visual anagrams need.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from neurovis.adapters.weights import check_state_dict, read_state_dict
+from neurovis.adapters.described_weights import read_described_weights
+from neurovis.adapters.weights import check_state_dict
 from neurovis.core.checks import check_option, check_path
-from neurovis.core.errors import DataCorruptError, MissingDependencyError
+from neurovis.core.errors import MissingDependencyError
 from neurovis.core.files import canonical_json, write_bytes
 from neurovis.core.rng import own_torch_stream
 from neurovis.generation.sketch_networks import (
@@ -247,23 +246,17 @@ def _frozen(module: nn.Module) -> nn.Module:
 
 
 def _read(path: Path, sha256: str | None) -> SketchWeights:
-    check_option("suffix of weights", path.suffix, (".safetensors",))
-    state = read_state_dict(path, sha256)
-    with safetensors.safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get(_ABOUT)
-    if text is None:
-        raise ValueError(
-            f"{path} holds tensors, but no description of a small generator: it was "
-            "not written by `neurovis train generator`."
-        )
-    try:
-        about = json.loads(text)
-        kind = check_option("kind", about["kind"], KINDS)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataCorruptError(
-            f"{path} holds a description that is none of a small generator "
-            f"({type(error).__name__}: {error}). Get the file again."
-        ) from error
+    def understand(about: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        return about, str(check_option("kind", about["kind"], KINDS))
+
+    state, (about, kind) = read_described_weights(
+        path,
+        _ABOUT,
+        understand,
+        what="a small generator",
+        writer="`neurovis train generator`",
+        sha256=sha256,
+    )
     check_state_dict(state, _shapes(kind), str(path))
     # What they draw is replaced; the caller's generator must not notice.
     with own_torch_stream(0, "not used"):

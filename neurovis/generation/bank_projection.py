@@ -349,7 +349,7 @@ def _check_lengths(lengths: Tensor, index: NDArray[np.int64]) -> None:
         rows = index[bad.cpu().numpy()]
         raise ValueError(
             "Embeddings of the bank are zero or not finite, such as those of rows "
-            f"{_some(rows)}: images that failed. Leave them out by "
+            f"{_some(rows)}: images that failed. Leave them out by --drop-failed, or "
             "`rows=sound_rows(bank)`, from neurovis.core.embedding_bank."
         )
 

@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 
 from neurovis.core.unit_responses import save_responses
-from tasks import fit_oat, oat_model, oat_pretraining
-from tasks.oat_looks import N_LOOKS, synthetic_looks
 from tasks.rsa import run_rsa
 from tests.tasks.rsa_examples import CALL, DATA, FEATURES, make_units, write_objects92
 
-looks_of = cache(synthetic_looks)
+@pytest.fixture(scope="session")
+def kept_looks():
+    """Covers that networks are trained on, drawn once for each seed."""
+    from tasks.oat_looks import N_LOOKS, synthetic_looks
+
+    kept = cache(synthetic_looks)
+    return lambda seed, n=N_LOOKS: kept(seed, n).copy()
 
 
 @pytest.fixture(scope="module")
-def one_set_of_looks():
-    """Draw the covers that networks are trained on once for each seed."""
-
-    def looks(seed, n=N_LOOKS):
-        return looks_of(seed, n).copy()
+def one_set_of_looks(kept_looks):
+    """Train networks on covers that are drawn once."""
+    from tasks import fit_oat, oat_model, oat_pretraining
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (fit_oat, oat_model, oat_pretraining):
-            patch.setattr(module, "synthetic_looks", looks)
+            patch.setattr(module, "synthetic_looks", kept_looks)
         yield
 
 

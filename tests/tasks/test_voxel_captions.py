@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from data_loaders.category_pictures import CategoryPictures
 from neurovis.adapters.brainscuba import BASELINES, PROJECTION
 from neurovis.adapters.captioner import load_captioner
-from neurovis.core.embedding_bank import open_bank
+from neurovis.core.embedding_bank import bank_of, open_bank
 from neurovis.core.files import read_json, read_table, sha256_file
 from neurovis.generation.sampling import SamplingSettings
 from tasks import voxel_captions
@@ -198,6 +199,36 @@ def test_a_localiser_tells_what_the_encoder_prefers(tmp_path, encoder, bank):
     rate = rows[(rows["condition"] == PROJECTION) & (rows["region"] == "all")]
     assert rate["value"].item() > 0.7
     assert any("nobody was measured" in note for note in score.provenance.notes)
+
+
+def test_failed_rows_of_a_bank_are_refused_or_left_out(tmp_path, encoder, bank):
+    own = open_bank(bank)
+    rows = own.rows(np.arange(own.n_images))
+    rows = np.insert(rows, [3, 50], 0, axis=0)
+    broken = bank_of(rows, "broken", embedding=own.embedding)
+    call = {"settings": CaptionSettings(n_repeats=1, beam=1, baselines=()), **CALL}
+    with pytest.raises(ValueError, match="rows 3, 51: images that failed"):
+        caption_voxels(encoder, broken, "sketch", tmp_path / "one", **call)
+    call["settings"] = replace(call["settings"], drop_failed=True)
+    caption_voxels(encoder, broken, "sketch", tmp_path / "two", **call)
+    told = read_table(tmp_path / "two" / "captions.parquet")
+    assert not set(told["nearest"]) & {3, 51}
+
+
+def test_a_bank_of_embeddings_of_length_1_is_noted(tmp_path, done, encoder, bank):
+    own = open_bank(bank)
+    rows = own.rows(np.arange(own.n_images))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    score = caption_voxels(
+        encoder,
+        bank_of(unit, "unit", embedding=own.embedding),
+        "sketch",
+        tmp_path,
+        settings=CaptionSettings(n_repeats=1, beam=1, baselines=()),
+        **CALL,
+    )
+    assert any("have length 1" in note for note in score.provenance.notes)
+    assert not any("have length 1" in note for note in done[1].provenance.notes)
 
 
 # -------------------------------------------------------------------------- images
