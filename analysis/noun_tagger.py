@@ -57,8 +57,8 @@ def load_noun_tagger(folder: str | Path | None = None) -> Tagger:
         nltk = import_module("nltk")
     except ImportError as error:
         raise MissingDependencyError(
-            "Tags of parts of speech need the package nltk: run `pip install nltk`. "
-            "Without it nouns are looked up in a table."
+            "Tags of parts of speech need the package nltk: run `pip install "
+            "'neurovis[words]'`. Without it nouns are looked up in a table."
         ) from error
     place = _find_weights(nltk) if folder is None else folder
     place = check_path("folder", place, kind="folder")

@@ -121,6 +121,10 @@ def generate_captions(
     ] = False,
     beam: Annotated[int, typer.Option(help="Beams.")] = 5,
     tokens: Annotated[int, typer.Option(help="Longest caption, in tokens.")] = 67,
+    tagger: Annotated[
+        str | None,
+        typer.Option(help="Nouns by parts of speech: nltk, or a folder [tables]."),
+    ] = None,
     localiser: Annotated[
         Path | None, typer.Option(help="Folder of pictures of a localiser.")
     ] = None,
@@ -156,6 +160,7 @@ def generate_captions(
         ),
         regions=split_names(regions) if regions else None,
         least_r=least_r,
+        tagger=tagger,
         localiser=localiser,
         weights=weights,
         batch_size=batch(batch_size),

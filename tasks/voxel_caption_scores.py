@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from analysis.caption_nouns import Tagger
 from analysis.caption_words import (
     concept_shares,
     naming_scores,
@@ -167,6 +168,7 @@ def unit_words(
     families: Sequence[str],
     concepts: Mapping[str, Sequence[str]],
     people: Sequence[str],
+    tagger: Tagger | None = None,
     localised: LocalisedUnits | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Count the words in the captions of each unit and each region.
@@ -183,6 +185,9 @@ def unit_words(
         Nouns of each concept.
     people : sequence of str
         Nouns for people.
+    tagger : callable, optional
+        As `analysis.caption_words.caption_nouns`; by default nouns are those of
+        `concepts`.
     localised : LocalisedUnits, optional
         What units prefer in pictures of a localiser.
 
@@ -198,10 +203,11 @@ def unit_words(
         `analysis.caption_words.noun_table` of each region of at least five units.
     """
     own = told[told["condition"] == PROJECTION]
-    nouns = [noun for words in concepts.values() for noun in words]
-    people_told = people_share(own, people, nouns=nouns).set_index("unit")
+    listed = [noun for words in concepts.values() for noun in words]
+    nouns: Any = {"nouns": listed} if tagger is None else {"tagger": tagger}
+    people_told = people_share(own, people, **nouns).set_index("unit")
     shares = concept_shares(own, concepts).set_index("unit")
-    agreement = repeat_agreement(own, concepts, nouns=nouns).set_index("unit")
+    agreement = repeat_agreement(own, concepts, **nouns).set_index("unit")
     medians = own.groupby("unit")[["effective_number", "cosine"]].median()
     names = list(concepts)
     most = shares[names].to_numpy(np.float64)
@@ -226,7 +232,7 @@ def unit_words(
             for name, column in localised.table.items()
         }
     words = units.reset_index(drop=True).assign(**found)
-    table = noun_table(own, caption_regions(words, families), nouns=nouns)
+    table = noun_table(own, caption_regions(words, families), **nouns)
     return words, table
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.caption_words import CONCEPTS, PEOPLE
+from analysis.noun_tagger import load_noun_tagger
 from data_loaders.category_pictures import CategoryPictures
 from neurovis.adapters.brainscuba import (
     BASELINES,
@@ -109,6 +110,7 @@ def caption_voxels(
     least_r: float | None = None,
     concepts: Mapping[str, Sequence[str]] | None = None,
     people: Sequence[str] = PEOPLE,
+    tagger: str | Path | None = None,
     localiser: str | Path | CategoryPictures | None = None,
     weights: str | Path | None = None,
     batch_size: int | Literal["auto"] = "auto",
@@ -144,6 +146,10 @@ def caption_voxels(
         of the drawings for captioners of drawings.
     people : sequence of str
         Nouns for people.
+    tagger : str or Path, optional
+        Take as nouns what a tagger of parts of speech tells, see
+        `analysis.noun_tagger.load_noun_tagger`: "nltk" for the weights that nltk finds,
+        or their folder. By default nouns are those of `concepts`.
     localiser : str, Path or CategoryPictures, optional
         Pictures of a localiser, or their folder as
         `data_loaders.category_pictures.load_category_pictures` reads it: captions are
@@ -204,6 +210,9 @@ def caption_voxels(
     space = dict(model.features["spaces"][0])
     scuba = VoxelCaptioner(pictures, speaker, space, device=place)
     chosen = choose_units(model, regions, least_r)
+    tag = None
+    if tagger is not None:
+        tag = load_noun_tagger(None if tagger == "nltk" else Path(tagger))
     families = list(model.training.get("families", ()))
     parts = _bank_parts(pictures, settings, seed)
     localised = None
@@ -223,6 +232,7 @@ def caption_voxels(
             "least_r": least_r,
             "concepts": {name: list(words) for name, words in concepts.items()},
             "people": list(people),
+            "tagger": None if tagger is None else str(tagger),
             "localiser": None if localised is None else localised.fingerprint,
             "n_permutations": n_permutations,
             "n_bootstrap": n_bootstrap,
@@ -242,6 +252,7 @@ def caption_voxels(
         families=families,
         concepts=concepts,
         people=people,
+        tagger=tag,
         localised=localised,
     )
     write_table(folder / "captions.parquet", told)

@@ -1,7 +1,7 @@
 """The optional tagger of parts of speech, with tiny weights trained here."""
 
-import importlib.util
 import json
+import sys
 
 import pytest
 
@@ -15,8 +15,6 @@ SENTENCES = [
     [("The", "DT"), ("boy", "NN"), ("watches", "VBZ"), ("zorbs", "NNS"), (".", ".")],
     [("A", "DT"), ("girl", "NN"), ("wears", "VBZ"), ("hats", "NNS"), (".", ".")],
 ]
-
-here = importlib.util.find_spec("nltk") is not None
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def test_a_missing_file_and_a_missing_folder_are_named(folder, tmp_path):
         load_noun_tagger(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif(here, reason="nltk is installed")
-def test_without_nltk_the_package_to_install_is_named():
-    with pytest.raises(MissingDependencyError, match="pip install nltk"):
+def test_without_nltk_the_package_to_install_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    with pytest.raises(MissingDependencyError, match=r"neurovis\[words\]"):
         load_noun_tagger()

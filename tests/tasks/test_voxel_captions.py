@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.noun_tagger import NAME
 from data_loaders.category_pictures import CategoryPictures
 from neurovis.adapters.brainscuba import BASELINES, PROJECTION
 from neurovis.adapters.captioner import load_captioner
@@ -27,6 +28,7 @@ from tasks.caption_images import (
 )
 from tasks.clip_encoder_model import load_clip_encoder
 from tasks.reports import finish_run
+from tasks.sketch_captions import CONCEPT_WORDS
 from tasks.sketch_training import draw_sketches
 from tasks.voxel_captions import CaptionSettings, caption_voxels, choose_units
 from tests.tasks.captioned_brain import N_BANK, N_EACH, REGIONS, fit_brain, make_bank
@@ -270,3 +272,39 @@ def test_an_encoder_of_another_run_is_refused(tmp_path, done, encoder):
     with pytest.raises(ValueError, match="`encoder` is not the one"):
         draw_captions(done[0], other, "sketch:latent", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nouns_can_be_told_by_a_tagger(tmp_path, encoder, bank):
+    perceptron = pytest.importorskip("nltk.tag.perceptron")
+    nouns = [
+        "woman",
+        "man",
+        "person",
+        "face",
+        "room",
+        "street",
+        "pizza",
+        "cake",
+        "hair",
+        "shirt",
+    ]
+    others = {"DT": ["a", "an", "the"], "IN": ["with", "in", "on", "of"], ".": ["."]}
+    known = [(word, "NN") for word in nouns]
+    known += [(word, tag) for tag, words in others.items() for word in words]
+    tagger = perceptron.PerceptronTagger(load=False)
+    tagger.train([known] * 5, nr_iter=5)
+    home = tmp_path / NAME
+    home.mkdir()
+    parts = {
+        "weights": tagger.model.weights,
+        "tagdict": tagger.tagdict,
+        "classes": sorted(tagger.classes),
+    }
+    for part, content in parts.items():
+        (home / f"{NAME}.{part}.json").write_text(json.dumps(content))
+    settings = CaptionSettings(n_repeats=1, beam=1, baselines=())
+    call = {"settings": settings, **CALL}
+    out = tmp_path / "out"
+    caption_voxels(encoder, bank, "sketch", out, tagger=home, **call)
+    nouns = read_table(out / "nouns.parquet")
+    assert set(nouns["noun"]) - {w for own in CONCEPT_WORDS.values() for w in own}
