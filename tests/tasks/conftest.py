@@ -1,4 +1,4 @@
-"""Sets and runs that tests of RSA share."""
+"""Sets, runs and looks that tests of experiments share."""
 
 from functools import cache
 
@@ -8,6 +8,7 @@ import pytest
 from neurovis.core.unit_responses import save_responses
 from tasks.rsa import run_rsa
 from tests.tasks.rsa_examples import CALL, DATA, FEATURES, make_units, write_objects92
+
 
 @pytest.fixture(scope="session")
 def kept_looks():

@@ -1,6 +1,7 @@
 """Simulated searches, pictures and finished runs of the diet experiment."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,13 +23,19 @@ from tasks.diet_scores import diet_scores
 STEEP = 0.2
 
 
+@cache
+def human_means():
+    """Mean reaction times of people and their lines; not to be changed."""
+    human = load_human_rt()
+    return human, human_slopes(human)
+
+
 def searches(name, diet, seed, indices, *, n=4, noise=0.0):
     """Searches of one observer with a known index in each of six experiments.
 
     An index of None stands for two flat lines.
     """
-    human = load_human_rt()
-    lines = human_slopes(human)
+    human, lines = human_means()
     hard = lines.loc[lines.groupby("experiment")["slope_ms_per_item"].idxmax()]
     sign = np.where(human["condition"].isin(hard["condition"]), 1, -1)
     known = dict(zip(range(1, 7), indices, strict=True))
@@ -68,7 +75,8 @@ def many_searches(diets, *, seeds=(0, 1, 2), chance=False, **options):
 
 def scores_of(trials, **options):
     options = {"n_bootstrap": 300, "seed": 0} | options
-    return diet_scores(trials, load_human_rt(), load_published_asymmetry(), **options)
+    human, _ = human_means()
+    return diet_scores(trials, human, load_published_asymmetry(), **options)
 
 
 def rows_of(table, level, metric):
