@@ -407,14 +407,19 @@ def _cell_draws(
             f"`trials` has undefined values in {[*keys, value]}. Leave those trials "
             "out, or fill them, before the call."
         )
-    line = trials.groupby(list(by), sort=False).ngroup()
-    ordered = trials[keys].assign(_line=line, _value=trials[value].astype(np.float64))
+    line = trials.groupby(list(by), sort=False).ngroup().to_numpy()
+    sizes, measured = numbers.T
+    # Rows of a cell stand together, in their order.
+    order = np.lexsort((sizes, line))
+    changes = (np.diff(line[order]) != 0) | (np.diff(sizes[order]) != 0)
+    starts = np.r_[0, np.flatnonzero(changes) + 1]
+    firsts = trials[keys].iloc[order[starts]].to_numpy().tolist()
     rows, draws = [], []
-    for _, cell in ordered.groupby(["_line", "set_size"], sort=True):
-        values = cell["_value"].to_numpy()
+    for names, places in zip(firsts, np.split(order, starts[1:]), strict=True):
+        first = dict(zip(keys, names, strict=True))
+        values = measured[places]
         n = len(values)
         mean = values[0] if np.ptp(values) == 0 else values.mean()
-        first = cell[keys].iloc[0].to_dict()
         sem = values.std() / np.sqrt(n)
         rows.append(first | {"mean": mean, "sem": sem, "n_trials": n})
         if n_bootstrap:
@@ -435,20 +440,28 @@ def _slopes(
 ) -> tuple[pd.DataFrame, FloatArray, FloatArray]:
     """Lines with their bootstrap slopes and intercepts, each (n_lines, n_bootstrap)."""
     cells, draws = _cell_draws(trials, by, value, n_bootstrap, seed)
+    # Cells of a line stand together.
+    number = np.asarray(cells.groupby(list(by), sort=False).ngroup())
+    starts = np.r_[0, np.flatnonzero(np.diff(number)) + 1]
+    firsts = np.asarray(cells[list(by)].iloc[starts]).tolist()
+    sizes = np.asarray(cells["set_size"], np.float64)
+    of_cells = np.asarray(cells["mean"], np.float64)
+    counts = np.asarray(cells["n_trials"])
     rows, slopes, intercepts = [], [], []
-    for _, line in cells.groupby(list(by), sort=False):
-        x = line["set_size"].to_numpy(np.float64)
-        means = line["mean"].to_numpy(np.float64)
+    for names, places in zip(
+        firsts, np.split(np.arange(len(cells)), starts[1:]), strict=True
+    ):
+        x, means = sizes[places], of_cells[places]
         # The line of the means and those of all resamples in one go.
-        slope, intercept = _fit_lines(x, np.vstack([means, draws[line.index].T]))
+        slope, intercept = _fit_lines(x, np.vstack([means, draws[places].T]))
         rows.append(
-            line[list(by)].iloc[0].to_dict()
+            dict(zip(by, names, strict=True))
             | {
                 "slope_ms_per_item": slope[0],
                 "intercept_ms": intercept[0],
                 "slope_se": _slope_se(x, means, slope[0], intercept[0]),
                 "n_set_sizes": len(x),
-                "n_trials": int(line["n_trials"].sum()),
+                "n_trials": int(counts[places].sum()),
             }
         )
         slopes.append(slope[1:])

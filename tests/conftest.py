@@ -12,8 +12,8 @@ from playwright.sync_api import sync_playwright
 
 from tests.undrawn import figures_not_drawn
 
-# No test measures time: a busy machine may be slow. Every run draws other examples.
-settings.register_profile("neurovis", deadline=None, max_examples=50)
+# No test measures time: a busy machine may be slow.
+settings.register_profile("neurovis", deadline=None)
 settings.load_profile("neurovis")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
