@@ -111,7 +111,18 @@ def test_the_example_of_the_readme_runs(capsys):
     assert "left_right" in printed
 
 
-@pytest.mark.parametrize("page", RUNNABLE)
+# More than five seconds each.
+LONG = (
+    *("how_to/brain_data.rst", "how_to/caption_voxels.rst"),
+    "how_to/fit_encoding_models.rst",
+)
+RUN_PAGES = [
+    pytest.param(page, marks=pytest.mark.slow) if page in LONG else page
+    for page in RUNNABLE
+]
+
+
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}

@@ -14,13 +14,13 @@ from tasks.brainscuba_experiment import ScubaSettings, run_brainscuba
 from tasks.brainscuba_scores import CHOSEN, PICTURES, SHUFFLED
 
 SMALL = ScubaSettings(
-    noise_sds=(0.3,),
+    noise_sds=(0.3, 1.0),
     inverse_temperatures=(10.0, 150.0),
     n_voxels=4,
     n_training=400,
     n_bank=150,
     n_repeats=3,
-    n_brains=2,
+    n_brains=1,
     beam=2,
 )
 CALL = {"device": "cpu", "n_bootstrap": 20}
@@ -51,7 +51,7 @@ def rates(score, noise_sd):
 
 def test_every_voxel_is_captioned_under_every_condition(done):
     table = read_table(done[0] / "captions.parquet")
-    n = 2 * 5 * SMALL.n_voxels
+    n = 2 * 5 * SMALL.n_voxels  # two levels of noise
     counts = table.groupby(["condition", "repeat"]).size().to_dict()
     assert counts[PROJECTION, 0] == 2 * n  # two inverse temperatures
     assert all(counts[PROJECTION, repeat] == n for repeat in (1, 2, 3))
@@ -75,7 +75,7 @@ def test_voxels_of_little_noise_are_named_and_controls_are_not(done):
 
 def test_encoders_reach_most_of_their_ceiling(done):
     encoders = read_table(done[0] / "encoders.parquet")
-    assert len(encoders) == 4  # two penalties, two brains
+    assert len(encoders) == 4  # two penalties, two levels of noise
     ratio = encoders["test_r"] / encoders["ceiling"]
     assert ratio.between(0.6, 1.05).all()
 
@@ -96,7 +96,7 @@ def test_a_stopped_run_goes_on_and_ends_with_equal_tables(
         run_brainscuba(network, None, tmp_path, settings=SMALL, **CALL)
     assert not (tmp_path / "captions.parquet").exists()
     run_brainscuba(network, None, tmp_path, settings=SMALL, **CALL)
-    assert len(calls) == 3  # the first brain is not computed again
+    assert len(calls) == 3  # the first level of noise is not computed again
     for name in TABLES:
         assert sha256_file(tmp_path / name) == sha256_file(done[0] / name)
 
@@ -124,7 +124,9 @@ def test_a_captioner_of_another_network_is_refused(tmp_path):
 def test_an_untrained_network_and_captioner_are_noted(tmp_path):
     seeded = load_backbone("sketch_clip", "seeded:0")
     captioner = replace(load_captioner("sketch"), embedding={}, fingerprint="")
-    settings = replace(SMALL, n_brains=1, inverse_temperatures=(150.0,))
+    settings = replace(
+        SMALL, noise_sds=(1.0,), inverse_temperatures=(150.0,), n_voxels=2, beam=1
+    )
     score = run_brainscuba(seeded, captioner, tmp_path, settings=settings, **CALL)
     assert any("untrained" in note for note in score.provenance.notes)
     assert any("nothing about a brain" in note for note in score.provenance.notes)
