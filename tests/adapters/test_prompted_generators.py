@@ -194,6 +194,24 @@ def test_a_batch_equals_single_images(generator, embeddings):
         assert (alone[0] - together[i]).abs().max() < 1e-4
 
 
+def test_self_attention_sees_the_half_without_the_prompt(generator, embeddings):
+    prompted = with_prompts(generator, embeddings[:1], guidance_scale=3.0)[0]
+    settings = SamplingSettings(2, "ddim", self_attention=0.75)
+    found = sample_images(prompted, SEEDS, settings=settings).samples
+    for i, seed in enumerate(SEEDS):
+        one = sample_images(prompted, [seed], settings=settings).samples
+        assert (found[i] - one[0]).abs().max() < 1e-4
+    without = sample_images(prompted, SEEDS, settings=SamplingSettings(2, "ddim"))
+    assert (found - without.samples).abs().max() > 1e-3
+    # Without a prompt all rows of the map are the half without it.
+    plain = with_prompts(generator, embeddings[:1], guidance_scale=0.0)[0]
+    pair = [
+        sample_images(each, SEEDS, settings=settings).samples
+        for each in (plain, generator)
+    ]
+    assert (pair[0] - pair[1]).abs().max() == 0
+
+
 def test_half_precision_stays_near(folder, embeddings):
     half = load_image_generator(folder, precision="bfloat16")
     found, exact = (
