@@ -73,9 +73,9 @@ class ScubaSettings:
     inverse_temperature : float, default 150
         The one of them that controls, repeats and comparisons are made with.
     penalty : float, default 1
-        Penalty of the ridge regression that encoders are fitted with: a weak one, as
-        published encoders have. Encoders whose penalty is chosen for each voxel by
-        cross-validation stand beside them, as conditions of their own.
+        Penalty of the ridge regression that encoders are fitted with: a weak one.
+        Encoders whose penalty is chosen for each voxel by cross-validation stand beside
+        them, as conditions of their own.
     n_voxels : int, default 20
         Voxels per category.
     n_training : int, default 2000

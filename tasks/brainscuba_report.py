@@ -61,7 +61,7 @@ Effective number: exp of the entropy of the weights over the bank. Near 1 the \
 projection is the nearest picture; near the size of the bank, the mean picture. \
 Cosine: of the weights and their projection."""
 _ENCODERS = """\
-Encoders are ridge regressions of a weak penalty ({penalty}), as published ones. \
+Encoders are ridge regressions of a weak penalty ({penalty}). \
 Beside them stand encoders whose penalty was chosen for each voxel by \
 cross-validation. The stronger a penalty is, the closer the weights come to a sum of \
 embeddings of pictures, weighted by responses, which a captioner may read as they \
