@@ -31,6 +31,7 @@ from neurovis.adapters.brainscuba import (
     bank_parts,
     check_same_network,
     projection_table,
+    with_notes,
 )
 from neurovis.adapters.captioner import Captioner, load_captioner
 from neurovis.adapters.feature_models import Backbone
@@ -48,6 +49,7 @@ from neurovis.fitting.ridge import RidgeCV
 from neurovis.generation.sketch_networks import SIDE_PX
 from tasks.braindive_observers import to_pixels
 from tasks.brainscuba_scores import CHOSEN, PICTURES, SHUFFLED, TASK, brainscuba_scores
+from tasks.picture_networks import OUTPUT, read_network
 from tasks.runs import begin_run, check_same_run
 from tasks.sketch_captions import CONCEPT_WORDS
 from tasks.sketch_training import draw_sketches
@@ -304,12 +306,10 @@ def _of_part(settings: ScubaSettings) -> dict[str, Any]:
 
 
 def _notes(network: Backbone, captioner: Captioner) -> list[str]:
-    told = " ".join(network.notes)
     return [
         "Simulated voxels and drawings: a test of the method, and nothing about a "
         "brain.",
-        *network.notes,
-        *(note for note in captioner.notes if note not in told),
+        *with_notes(network.notes, captioner.notes),
     ]
 
 
@@ -367,13 +367,10 @@ def embed_drawings(
         If pictures have another size.
     """
     _check_size(network, *pictures.shape[1:3])
-    rule = network.preprocessing
-    module = network.module.to(place)
-    found = []
+    reader = read_network(network, [OUTPUT], place)
+    parts = np.array_split(pictures, -(-len(pictures) // 256))
     with exact_float32():
-        for part in np.array_split(pictures, -(-len(pictures) // 256)):
-            pixels = torch.tensor(part).to(place)
-            found.append(module(rule.normalise(pixels)).float().cpu())
+        found = [reader.read(torch.tensor(x).to(place))[OUTPUT].cpu() for x in parts]
     return torch.cat(found).numpy()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.caption_words import repeat_agreement
-from analysis.stats import bootstrap, percentile_interval, wilson_interval
+from analysis.stats import bootstrap_ci, wilson_interval
 from neurovis.adapters.brainscuba import (
     BASELINES,
     NEAREST,
@@ -152,11 +152,9 @@ def _summary(
     values = own[metric].to_numpy(np.float64)
     value, low, high = np.nan, np.nan, np.nan
     if len(values):
-        rng = generator(seed, TASK, metric)
-        picks = rng.integers(0, len(values), (n_bootstrap, len(values)))
-        limits = percentile_interval(centre(values[picks], axis=1))
-        low, high = float(limits[0]), float(limits[1])
         value = float(centre(values))
+        rng = generator(seed, TASK, metric)
+        low, high = bootstrap_ci(values, centre, n_bootstrap=n_bootstrap, rng=rng)
     return {
         "region": ALL,
         "metric": metric,
@@ -173,16 +171,14 @@ def _difference(
     keys = ["brain", "unit"]
     pairs = main.merge(other, on=keys, suffixes=("", "_other"), validate="1:1")
     gap = pairs["correct"].to_numpy(np.float64) - pairs["correct_other"]
-    drawn = bootstrap(
-        gap.to_numpy(), n_bootstrap=n_bootstrap, rng=generator(seed, TASK, "difference")
-    )
-    low, high = percentile_interval(drawn)
+    rng = generator(seed, TASK, "difference")
+    low, high = bootstrap_ci(gap.to_numpy(), n_bootstrap=n_bootstrap, rng=rng)
     return {
         "region": ALL,
         "metric": "naming_rate_difference",
         "value": float(gap.mean()),
-        "ci_low": float(low),
-        "ci_high": float(high),
+        "ci_low": low,
+        "ci_high": high,
         "n": len(gap),
     }
 

@@ -431,7 +431,7 @@ def _caption_all(
                     "repeat": repeat,
                     "unit": chosen[start:stop],
                 }
-                own = [pd.DataFrame(head), told.reset_index(drop=True)]
+                own = [pd.DataFrame(head), told]
                 if condition == PROJECTION:
                     own.append(projection_table(found).iloc[start:stop])
                 own = [part.reset_index(drop=True) for part in own]

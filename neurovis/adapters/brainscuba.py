@@ -86,10 +86,7 @@ class VoxelCaptioner:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of captions must know."""
-        found = list(self.bank.notes)
-        # A network that ships with its captioner has one note with it.
-        told = " ".join(found)
-        found += [note for note in self.captioner.notes if note not in told]
+        found = with_notes(self.bank.notes, self.captioner.notes)
         if not self.captioner.embedding.get("weights_hash"):
             found.append(
                 f"{self.captioner.name} does not tell the weights of the network whose "
@@ -279,6 +276,30 @@ def check_same_network(told: Mapping[str, Mapping[str, Any]]) -> None:
             f"weights: {names}). Build the bank with the network of the encoder "
             "(`neurovis bank build`), and take a captioner that was trained on it."
         )
+
+
+def with_notes(first: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Join notes: a network that ships with its captioner has one note with it.
+
+    Parameters
+    ----------
+    first : sequence of str
+        Notes, all of which are kept.
+    more : sequence of str
+        Notes that are added where no text of `first` holds them.
+
+    Returns
+    -------
+    list of str
+        Both.
+
+    Examples
+    --------
+    >>> with_notes(["clip: small."], ["small.", "new."])
+    ['clip: small.', 'new.']
+    """
+    told = " ".join(first)
+    return [*first, *(note for note in more if note not in told)]
 
 
 def projection_table(projection: BankProjection) -> pd.DataFrame:
