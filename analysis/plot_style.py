@@ -5,9 +5,9 @@ are black diamonds; observers with untrained weights carry "(untrained)" in thei
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ GREY = "#6B6B6B"
 PALE = "#D0D0D0"
 TEXT_PT = 9.5
 _LINE_LENGTH = 42
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -266,3 +268,27 @@ def check_once(name: str, table: pd.DataFrame, keys: list[str]) -> None:
     if twice.any():
         told = ", ".join(str(value) for value in table.loc[twice, keys].iloc[0])
         raise ValueError(f"`{name}` has several rows of {told}: keep one.")
+
+
+def fill_looks(
+    names: Collection[str], known: Mapping[str, _T], others: Sequence[_T]
+) -> dict[str, _T]:
+    """Give each name its own look, and those that are not known others in turn.
+
+    Parameters
+    ----------
+    names : collection of str
+        Names, in order.
+    known : mapping of str to object
+        Looks that belong to a name in all figures.
+    others : sequence of object
+        Looks for the rest.
+
+    Returns
+    -------
+    dict of str to object
+        In the order of `names`.
+    """
+    rest = [name for name in names if name not in known]
+    more = {name: others[i % len(others)] for i, name in enumerate(rest)}
+    return {name: known[name] if name in known else more[name] for name in names}

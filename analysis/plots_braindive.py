@@ -26,6 +26,7 @@ from analysis.plot_style import (
     PALETTE,
     TEXT_PT,
     check_once,
+    fill_looks,
     finish,
     legend_below,
     new_axes,
@@ -82,9 +83,7 @@ def condition_looks(conditions: Collection[str]) -> dict[str, tuple[str, str, bo
     >>> condition_looks(["guided"])["guided"]
     ('#0072B2', 'o', True)
     """
-    rest = [name for name in conditions if name not in _KNOWN]
-    more = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(rest)}
-    return {name: _KNOWN.get(name) or more[name] for name in conditions}
+    return fill_looks(conditions, _KNOWN, _OTHERS)
 
 
 def condition_legend(figure: Figure, conditions: Collection[str]) -> None:

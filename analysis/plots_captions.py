@@ -23,6 +23,7 @@ from analysis.plot_style import (
     PALETTE,
     TEXT_PT,
     check_once,
+    fill_looks,
     finish,
     legend_below,
     new_axes,
@@ -67,9 +68,7 @@ def caption_looks(conditions: Collection[str]) -> dict[str, tuple[str, str, bool
     >>> caption_looks(["projection"])["projection"]
     ('#0072B2', 'o', True)
     """
-    rest = [name for name in conditions if name not in _KNOWN]
-    more = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(rest)}
-    return {name: _KNOWN.get(name) or more[name] for name in conditions}
+    return fill_looks(conditions, _KNOWN, _OTHERS)
 
 
 def place_aside(n: int) -> FloatArray:
