@@ -18,6 +18,7 @@ from neurovis.cli_fit import fit_app
 from neurovis.cli_generate import generate_app
 from neurovis.cli_run import Device, finish, run_app, say
 from neurovis.cli_stimuli import stimuli_app
+from neurovis.cli_sweep import sweep_app
 from neurovis.cli_train import train_app
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ weights_app = typer.Typer(
 )
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(run_app, name="run")
+app.add_typer(sweep_app, name="sweep")
 app.add_typer(fit_app, name="fit")
 app.add_typer(train_app, name="train")
 app.add_typer(generate_app, name="generate")
@@ -195,6 +197,21 @@ def _is_told(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
+def _text_of(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return str(error.args[0])
+    # Torch's words for a shortage of memory name no remedy, and Python has no words.
+    if isinstance(error, RuntimeError) or (
+        isinstance(error, MemoryError) and not str(error)
+    ):
+        reason = str(error).split("\n")[0].rstrip(".") or "MemoryError"
+        return (
+            f"memory is short ({reason}). Take smaller batches or fewer inputs, end "
+            "what else uses the memory, or take another device."
+        )
+    return str(error) or type(error).__name__
+
+
 def main() -> None:
     """Run the command line; errors become one line and an exit code above 0.
 
@@ -220,9 +237,8 @@ def main() -> None:
     ) as error:
         if "--verbose" in sys.argv or not _is_told(error):
             raise
-        text = error.args[0] if isinstance(error, KeyError) else str(error)
         notes = getattr(error, "__notes__", [])
-        sys.stderr.write("\n".join([f"error: {text}", *notes, ""]))
+        sys.stderr.write("\n".join([f"error: {_text_of(error)}", *notes, ""]))
         sys.exit(1)
 
 

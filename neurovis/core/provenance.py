@@ -141,5 +141,26 @@ def code_fingerprint() -> str:
     """
     package = Path(__file__).resolve().parents[1]
     parts = ("adapters", "fitting", "foveation", "generation")
-    files = sorted(file for part in parts for file in package.glob(f"{part}/*.py"))
-    return sha256_bytes(b"".join(sha256_file(file).encode() for file in files))
+    return _hash_sources(
+        [file for part in parts for file in package.glob(f"{part}/*.py")]
+    )
+
+
+@cache
+def source_fingerprint() -> str:
+    """Return the content hash of all source code but that of the command line.
+
+    Returns
+    -------
+    str
+        SHA-256 over the source files of the five packages: what was scored by other
+        code is not taken for a result of this one.
+    """
+    home = Path(__file__).resolve().parents[2]
+    packages = ("neurovis", "stimuli", "data_loaders", "analysis", "tasks")
+    files = [file for name in packages for file in (home / name).rglob("*.py")]
+    return _hash_sources([file for file in files if not file.name.startswith("cli")])
+
+
+def _hash_sources(files: list[Path]) -> str:
+    return sha256_bytes(b"".join(sha256_file(file).encode() for file in sorted(files)))

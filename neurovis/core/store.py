@@ -1,8 +1,8 @@
 """A folder of expensive results, found again by what they were computed from.
 
-Layout: ``<key>/meta.json`` beside ``<key>/table.parquet`` or
-``<key>/arrays.safetensors``. A folder named by a key is complete, because it is
-written under another name and renamed.
+Layout: ``<key>/meta.json`` beside ``<key>/table.parquet``,
+``<key>/arrays.safetensors``, or any files that a job left. A folder named by a key is
+complete, because it is written under another name and renamed.
 """
 
 import fcntl
@@ -29,6 +29,7 @@ from neurovis.core.files import (
     plain,
     read_json,
     read_table,
+    remove_leftovers,
     sha256_file,
     sha256_json,
     write_json,
@@ -39,6 +40,7 @@ Value = TypeVar("Value", pd.DataFrame, dict[str, NDArray[Any]])
 
 logger = logging.getLogger(__name__)
 
+META = "meta.json"
 TABLE = "table.parquet"
 ARRAYS = "arrays.safetensors"
 
@@ -228,7 +230,7 @@ class Store:
             If its files are damaged or incomplete. `get_or_compute` and `put`
             replace such an entry.
         """
-        meta = self._meta(key)
+        meta = self._meta(key, "file", "sha256")
         path = self.root / key / meta["file"]
         if not path.is_file() or sha256_file(path) != meta["sha256"]:
             raise self._damaged(key, f"{meta['file']} is missing or has another hash")
@@ -300,17 +302,124 @@ class Store:
             self._write(key, parts, compute())
             return cast(Value, self.get(key))
 
-    def _meta(self, key: str) -> dict[str, Any]:
+    def get_folder(self, key: str) -> Path:
+        """Return the folder of an entry of files, after every checksum was verified.
+
+        Parameters
+        ----------
+        key : str
+            One of `keys`.
+
+        Returns
+        -------
+        Path
+            Folder; what lies in it must not be changed.
+
+        Raises
+        ------
+        KeyError
+            If there is no such entry.
+        DataCorruptError
+            If a file is damaged, missing, or too many.
+        """
+        files = self._meta(key, "files")["files"]
+        folder = self.root / key
+        if _hash_files(folder) != files:
+            raise self._damaged(key, "its files are not those that were written")
+        return folder
+
+    def get_or_fill(
+        self, parts: Mapping[str, Any], fill: Callable[[Path], None]
+    ) -> Path:
+        """Return the folder of an entry; let it be filled when there is none.
+
+        As `get_or_compute`, for work that leaves files and may be interrupted: `fill`
+        gets the same folder, with what it has left there, until it has returned once.
+
+        Parameters
+        ----------
+        parts : mapping
+            The parts of its key.
+        fill : callable
+            Called with a folder when needed; it may find there what an earlier call
+            left that was interrupted.
+
+        Returns
+        -------
+        Path
+            Folder; what lies in it must not be changed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a part has no JSON form.
+        PermissionError, FileExistsError, NotADirectoryError
+            If the store cannot be written.
+        """
+        key = self.key(**parts)
+        with suppress(KeyError, DataCorruptError):  # settled below, by one writer
+            return self.get_folder(key)
+        check_writable_folder(self.root)
+        with lock(self.root / key):
+            try:
+                return self.get_folder(key)
+            except DataCorruptError as error:
+                logger.warning("computing again: %s", error)
+            except KeyError:
+                logger.debug("computing %s", key)
+            self._remove(key)
+            work = self.work_folder(key)
+            work.mkdir(exist_ok=True)
+            fill(work)
+            (work / META).unlink(missing_ok=True)  # left by a kill after the next lines
+            for folder in (work, *(path for path in work.rglob("*") if path.is_dir())):
+                remove_leftovers(folder, "*")
+            files = _hash_files(work)
+            write_json(work / META, {"parts": plain(parts), "files": files})
+            work.rename(self.root / key)
+            return self.root / key
+
+    def work_folder(self, key: str) -> Path:
+        """Return where `get_or_fill` has an entry filled.
+
+        Parameters
+        ----------
+        key : str
+            Key of the entry.
+
+        Returns
+        -------
+        Path
+            Folder; it exists while work is going on, or was interrupted.
+        """
+        return self.root / f"{key}.work"
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether there is an entry, without verifying it.
+
+        Parameters
+        ----------
+        key : str
+            Key.
+
+        Returns
+        -------
+        bool
+            True if it was completed.
+        """
+        return len(key) == 64 and (self.root / key / META).is_file()
+
+    def _meta(self, key: str, *needed: str) -> dict[str, Any]:
         folder = self.root / key
         if len(key) != 64 or not folder.is_dir():
             raise KeyError(f"{self.root} has no entry {key!r}.")
-        path = folder / "meta.json"
+        path = folder / META
         if not path.is_file():
-            raise self._damaged(key, "meta.json is missing")
+            raise self._damaged(key, f"{META} is missing")
         meta = read_json(path)
-        complete = isinstance(meta, dict) and {"parts", "file", "sha256"} <= set(meta)
-        if not complete or meta["file"] not in (TABLE, ARRAYS):
-            raise self._damaged(key, "meta.json is not that of an entry")
+        complete = isinstance(meta, dict) and {"parts", *needed} <= set(meta)
+        if not complete or meta.get("file", TABLE) not in (TABLE, ARRAYS):
+            raise self._damaged(key, f"{META} is not that of an entry")
         if sha256_json(meta["parts"]) != key:
             raise self._damaged(key, "its parts do not give its key")
         return meta
@@ -322,14 +431,8 @@ class Store:
         )
 
     def _write(self, key: str, parts: Mapping[str, Any], value: Value) -> None:
-        entry = self.root / key
-        # Left by a process that was killed while it wrote or removed this entry.
-        for rest in self.root.glob(f"{key}.part-*"):
-            shutil.rmtree(rest)
-        if entry.exists():
-            old = entry.rename(self.root / f"{key}.part-{os.getpid()}")
-            shutil.rmtree(old)
-        with atomic_folder(entry) as part:
+        self._remove(key)
+        with atomic_folder(self.root / key) as part:
             if isinstance(value, pd.DataFrame):
                 file = part / TABLE
                 write_table(file, value)
@@ -337,7 +440,26 @@ class Store:
                 file = part / ARRAYS
                 _write_arrays(file, value)
             meta = {"parts": plain(parts), "file": file.name}
-            write_json(part / "meta.json", meta | {"sha256": sha256_file(file)})
+            write_json(part / META, meta | {"sha256": sha256_file(file)})
+
+    def _remove(self, key: str) -> None:
+        entry = self.root / key
+        # Left by a process that was killed while it wrote or removed this entry.
+        for rest in self.root.glob(f"{key}.part-*"):
+            shutil.rmtree(rest)
+        if entry.exists():
+            old = entry.rename(self.root / f"{key}.part-{os.getpid()}")
+            shutil.rmtree(old)
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in found]
+    return {
+        name: sha256_file(path)
+        for name, path in zip(names, found, strict=True)
+        if name != META
+    }
 
 
 def _write_arrays(path: Path, value: dict[str, NDArray[Any]]) -> None:

@@ -412,3 +412,75 @@ print(early, late)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False True\n", done.stderr
+
+
+def _fill(folder):
+    (folder / "inside").mkdir(exist_ok=True)
+    (folder / "scores.txt").write_text("0.5")
+    (folder / "inside" / "more.txt").write_text("x")
+
+
+def test_files_are_filled_once_and_then_found(tmp_path):
+    store, calls = Store(tmp_path / "store"), []
+
+    def fill(folder):
+        calls.append(folder)
+        _fill(folder)
+
+    parts = {"job": 1}
+    folder = store.get_or_fill(parts, fill)
+    assert store.get_or_fill(parts, fill) == folder == store.root / store.key(**parts)
+    assert len(calls) == 1
+    assert (folder / "inside" / "more.txt").read_text() == "x"
+    assert store.parts(store.key(**parts)) == parts
+    assert store.key(**parts) in store
+    assert sorted(p.name for p in store.root.iterdir()) == [store.key(**parts)]
+
+
+def test_an_interrupted_filling_finds_what_it_left(tmp_path):
+    store, parts = Store(tmp_path), {"job": 1}
+
+    def interrupted(folder):
+        (folder / "half.txt").write_text("first half")
+        (folder / "table.part-71").write_text("torn")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get_or_fill(parts, interrupted)
+    assert store.key(**parts) not in store
+    assert store.keys() == []
+    found = []
+    folder = store.get_or_fill(parts, lambda folder: found.extend(folder.iterdir()))
+    assert {path.name for path in found} == {"half.txt", "table.part-71"}
+    assert {path.name for path in folder.iterdir()} == {"half.txt", "meta.json"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "scores.txt").write_text("0.6"),
+        lambda folder: (folder / "inside" / "more.txt").unlink(),
+        lambda folder: (folder / "new.txt").write_text(""),
+        lambda folder: (folder / "meta.json").write_text("{}"),
+        lambda folder: (folder / "meta.json").unlink(),
+    ],
+    ids=["changed", "missing", "added", "no parts", "no meta"],
+)
+def test_damaged_files_are_named_and_then_filled_again(tmp_path, caplog, spoil):
+    store, parts = Store(tmp_path), {"job": 1}
+    folder = store.get_or_fill(parts, _fill)
+    spoil(folder)
+    with pytest.raises(DataCorruptError, match="is damaged"):
+        store.get_folder(folder.name)
+    assert store.get_or_fill(parts, _fill) == folder
+    assert "computing again" in caplog.text
+    assert (store.get_folder(folder.name) / "scores.txt").read_text() == "0.5"
+
+
+def test_an_entry_of_files_is_no_table(tmp_path):
+    store = Store(tmp_path)
+    key = store.get_or_fill({"job": 1}, _fill).name
+    with pytest.raises(DataCorruptError, match="not that of an entry"):
+        store.get(key)
+    with pytest.raises(KeyError, match="no entry"):
+        store.get_folder("0" * 64)

@@ -1,0 +1,445 @@
+"""Experiments that a study can ask for, and how one job calls them."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from neurovis.core.checks import check_option
+
+MODEL_KEYS = ("name", "label", "backbone", "weights", "preprocessing")
+"""Entries of a model that is given as a table, see `tasks.models.ModelSpec`."""
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True)
+class SweepTask:
+    """How an experiment is called for one cell of a grid.
+
+    Parameters
+    ----------
+    place : str
+        Its function, ``module:function``.
+    models : str, optional
+        Argument that takes models; None if the experiment has no models to choose.
+    form : {"specs", "names", "loaded"}
+        What that argument takes: a list of `tasks.models.ModelSpec` or names, a list of
+        texts, or one model that `load` makes of a text.
+    load : str, optional
+        ``module:function`` that makes a model of a text and ``device=``.
+    data : str, optional
+        Argument that takes the data.
+    settings : str, optional
+        Argument that takes a dataclass, whose fields are options too.
+    settings_class : str, optional
+        ``module:class`` of it.
+    memory_gib : float
+        Memory of a job with the defaults of the experiment, an order of magnitude.
+    minutes : float
+        Time of such a job for one model on one core, an order of magnitude.
+    disk_mib : float
+        What it leaves, an order of magnitude.
+    """
+
+    place: str
+    models: str | None = None
+    form: Literal["specs", "names", "loaded"] = "names"
+    load: str | None = None
+    data: str | None = None
+    settings: str | None = None
+    settings_class: str | None = None
+    memory_gib: float = 1.5
+    minutes: float = 2.0
+    disk_mib: float = 2.0
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function of the experiment."""
+        return _find(self.place)
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Its arguments."""
+        return inspect.signature(self.function).parameters
+
+    @property
+    def needs_models(self) -> bool:
+        """Whether the function must be told which models."""
+        return self._is_required(self.models)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the function must be told which data."""
+        return self._is_required(self.data)
+
+    @property
+    def takes_no_models(self) -> bool:
+        """Whether the function may be told None, for a network of its own choice."""
+        hint = get_type_hints(self.function).get(str(self.models))
+        return not self.needs_models or NoneType in get_args(hint)
+
+    def _is_required(self, argument: str | None) -> bool:
+        parameter = self.parameters.get(str(argument))
+        return parameter is not None and parameter.default is parameter.empty
+
+    def has(self, argument: str) -> bool:
+        """Return whether the function takes an argument of this name.
+
+        Parameters
+        ----------
+        argument : str
+            Name.
+
+        Returns
+        -------
+        bool
+            True if it does.
+        """
+        return argument in self.parameters
+
+    def options(self) -> dict[str, Any]:
+        """Return what a study may set, with its kind.
+
+        Returns
+        -------
+        dict of str to type hint
+            Arguments of the function that no axis of the grid fills, and fields of its
+            settings.
+        """
+        filled = {self.models, self.data, self.settings, *_FILLED}
+        hints = get_type_hints(self.function)
+        found = {
+            name: hints.get(name, Any)
+            for name, parameter in self.parameters.items()
+            if name not in filled and parameter.kind is not parameter.VAR_KEYWORD
+        }
+        if self.settings_class is not None:
+            kind = _find(self.settings_class)
+            hints = get_type_hints(kind)
+            names = {each.name for each in fields(kind)} - {"seed", self.models}
+            found |= {name: hints[name] for name in sorted(names)}
+        kinds = [parameter.kind for parameter in self.parameters.values()]
+        return found | (_LOADING if inspect.Parameter.VAR_KEYWORD in kinds else {})
+
+
+_FILLED = ("out", "seed", "device", "store", "subjects", "regions")
+# Arguments that experiments hand on to `tasks.brain_sources.load_brain`.
+_LOADING = {"space": str, "preparation": str, "memory_gib": float}
+_GENERATORS = "neurovis.adapters.image_generators:load_image_generator"
+_BRAIN = {"models": "features", "data": "data"}
+
+SWEEP_TASKS = {
+    "search-asymmetry": SweepTask(
+        "tasks.search_asymmetry:run_search_asymmetry",
+        models="models",
+        form="specs",
+        minutes=5.0,
+    ),
+    "search-natural": SweepTask(
+        "tasks.search_natural:run_search_natural",
+        models="models",
+        form="specs",
+        data="data",
+        minutes=5.0,
+    ),
+    "search-slopes": SweepTask(
+        "tasks.search_slopes:run_search_slopes",
+        models="models",
+        form="specs",
+        data="data",
+        minutes=5.0,
+    ),
+    "free-viewing": SweepTask(
+        "tasks.free_viewing:run_free_viewing", models="models", data="data", minutes=5.0
+    ),
+    "object-search": SweepTask(
+        "tasks.object_search:run_object_search", models="models", data="data"
+    ),
+    "encoding": SweepTask(
+        "tasks.encoding:fit_encoding", **_BRAIN, memory_gib=4.0, disk_mib=50.0
+    ),
+    "brain-encoder": SweepTask(
+        "tasks.brain_encoder:fit_brain_encoder",
+        **_BRAIN,
+        settings="options",
+        settings_class="tasks.encoder_options:EncoderOptions",
+        memory_gib=4.0,
+        minutes=15.0,
+        disk_mib=100.0,
+    ),
+    "clip-encoder": SweepTask(
+        "tasks.clip_encoder:fit_clip_encoder",
+        models="backbone",
+        form="loaded",
+        data="data",
+        memory_gib=4.0,
+        minutes=15.0,
+        disk_mib=50.0,
+    ),
+    "rsa": SweepTask("tasks.rsa:run_rsa", **_BRAIN, memory_gib=2.0),
+    "brain-ranking": SweepTask(
+        "tasks.brain_ranking:run_brain_ranking", **_BRAIN, memory_gib=4.0, minutes=5.0
+    ),
+    "localiser": SweepTask(
+        "tasks.localiser:run_localiser", models="model", data="pictures"
+    ),
+    "probes": SweepTask("tasks.probes:run_probes", models="models", minutes=10.0),
+    "metamers": SweepTask(
+        "tasks.metamer_discrimination:run_metamers", data="responses"
+    ),
+    "foveation": SweepTask(
+        "tasks.foveation:run_foveation",
+        models="systems",
+        data="data",
+        settings="design",
+        settings_class="tasks.foveation_design:FoveationDesign",
+        minutes=30.0,
+        disk_mib=100.0,
+    ),
+    "diet": SweepTask(
+        "tasks.diet:run_diet", models="diets", data="images", minutes=60.0
+    ),
+    "braindive": SweepTask(
+        "tasks.braindive_experiment:run_braindive",
+        models="image_generator",
+        form="loaded",
+        load=_GENERATORS,
+        settings="settings",
+        settings_class="tasks.braindive_experiment:DiveSettings",
+        minutes=15.0,
+        disk_mib=50.0,
+    ),
+    "brainscuba": SweepTask(
+        "tasks.brainscuba_experiment:run_brainscuba",
+        models="network",
+        form="loaded",
+        load="neurovis.adapters.backbones:load_backbone",
+        settings="settings",
+        settings_class="tasks.brainscuba_experiment:ScubaSettings",
+        minutes=5.0,
+    ),
+}
+"""What a study can run; names are those of the command line."""
+
+
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def check_options(task: str, options: Mapping[str, Any], where: str) -> None:
+    """Check the names and kinds of the options of an experiment.
+
+    Parameters
+    ----------
+    task : str
+        One of `SWEEP_TASKS`.
+    options : mapping
+        Options as they came from a file.
+    where : str
+        For messages: which table of the file.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or of another kind.
+
+    Examples
+    --------
+    >>> check_options("search-asymmetry", {"trials": 2}, "study.toml")
+    """
+    known = SWEEP_TASKS[task].options()
+    for name, value in options.items():
+        check_option(f"option of {task} in {where}", name, tuple(known))
+        if not fits(value, known[name]):
+            kind = getattr(known[name], "__name__", None) or str(known[name])
+            raise ValueError(
+                f"{where}: option `{name}` of {task} cannot be {value!r}; it takes "
+                f"{str(kind).replace('collections.abc.', '').replace('typing.', '')}."
+            )
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether a value of a TOML file can be an argument of this kind.
+
+    Parameters
+    ----------
+    value : object
+        Text, number, boolean, list or table.
+    hint : type hint
+        Kind of the argument.
+
+    Returns
+    -------
+    bool
+        True if it can.
+
+    Examples
+    --------
+    >>> fits(3, int | None), fits(True, int), fits(["a"], Sequence[str])
+    (True, False, True)
+    """
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint in (None, NoneType):
+        return value is None
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, dict)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        items = [part for part in get_args(hint) if part is not Ellipsis] or [Any]
+        return isinstance(value, list) and all(
+            any(fits(item, part) for part in items) for item in value
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, Path):
+        return isinstance(value, str)
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def check_model(task: str, model: Any, where: str) -> None:
+    """Check a model of an experiment as far as that is possible without loading it.
+
+    Parameters
+    ----------
+    task : str
+        One of `SWEEP_TASKS`.
+    model : str or dict
+        Model as it came from a file.
+    where : str
+        For messages.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError, FileNotFoundError
+        If there can be no such model.
+    """
+    known = SWEEP_TASKS[task]
+    if known.models is None:
+        raise ValueError(f"{where}: {task} has no models to choose; remove `models`.")
+    if known.form == "specs":
+        _spec(model, where)
+        return
+    if not isinstance(model, str) or not model:
+        raise ValueError(f"{where}: a model of {task} must be text; got {model!r}.")
+    if known.models == "features":
+        from tasks.feature_specs import parse_features
+
+        parse_features(model)
+
+
+def _spec(model: Any, where: str) -> Any:
+    from tasks.models import ModelSpec
+
+    if isinstance(model, str):
+        return ModelSpec(model)
+    if not isinstance(model, dict) or "name" not in model:
+        raise ValueError(
+            f"{where}: a model must be a name, or a table with `name`; got {model!r}."
+        )
+    for key, value in model.items():
+        check_option(f"entry of a model in {where}", key, MODEL_KEYS)
+        if not isinstance(value, str):
+            raise ValueError(f"{where}: `{key}` of a model cannot be {value!r}.")
+    return ModelSpec(**model)
+
+
+def call_task(
+    task: str,
+    out: Path,
+    *,
+    model: Any,
+    subject: str | int | None,
+    region: str | None,
+    seed: int,
+    data: str | None,
+    options: Mapping[str, Any],
+    store: Path,
+    device: str,
+) -> None:
+    """Run one cell of a grid; its tables are left in a folder.
+
+    Parameters
+    ----------
+    task : str
+        One of `SWEEP_TASKS`.
+    out : Path
+        Folder of the run.
+    model : str, dict or None
+        Model; None takes the defaults of the experiment.
+    subject : str, int or None
+        Subject; None takes all.
+    region : str or None
+        Region; None takes all units.
+    seed : int
+        Seed.
+    data : str or None
+        Data.
+    options : mapping
+        Further arguments.
+    store : Path
+        Where features are kept that other jobs need too.
+    device : str
+        Where to compute.
+    """
+    known = SWEEP_TASKS[task]
+    arguments: dict[str, Any] = {"out": out}
+    fills: dict[str, Any] = {"seed": seed, "device": device, "store": store}
+    arguments |= {name: value for name, value in fills.items() if known.has(name)}
+    rest = dict(options)
+    if known.settings is not None and known.settings_class is not None:
+        kind = _find(known.settings_class)
+        names = {field.name for field in fields(kind)}
+        chosen = {name: rest.pop(name) for name in list(rest) if name in names}
+        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
+        if "seed" in names and not known.has("seed"):
+            chosen["seed"] = seed
+        if known.models in names and model is not None:
+            chosen[str(known.models)] = (model,)
+        if chosen:
+            arguments[known.settings] = kind(**chosen)
+    if known.models is not None and known.has(known.models):
+        if model is not None:
+            arguments[known.models] = _make_model(known, model, device)
+        elif known.needs_models:
+            arguments[known.models] = None
+    if data is not None and known.data is not None:
+        arguments[known.data] = _make_data(task, data, seed)
+    if subject is not None:
+        arguments["subjects"] = [subject]
+    if region is not None:
+        arguments["regions"] = [region]
+    known.function(**arguments, **rest)
+
+
+def _make_model(known: SweepTask, model: Any, device: str) -> Any:
+    if known.form == "specs":
+        return [_spec(model, "the study")]
+    if known.form == "names":
+        return [model]
+    if known.load is None:
+        return model
+    if known.load == _GENERATORS:
+        return _find(known.load)(model, device=device)
+    name, _, weights = model.partition("@")
+    return _find(known.load)(name, weights or None)
+
+
+def _make_data(task: str, data: str, seed: int) -> Any:
+    if task == "object-search" and data == SIMULATED:
+        from tasks.simulated_search import SimulatedSearch
+
+        return SimulatedSearch(seed=seed)
+    if task == "brain-ranking":
+        return [data]
+    return data

@@ -1,0 +1,306 @@
+"""A sweep: all jobs of a study on an engine, in any order, each one once."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from neurovis.core.files import check_writable_folder, read_json, write_table
+from neurovis.core.log import progress
+from neurovis.core.provenance import collect
+from neurovis.core.store import lock
+from neurovis.core.types import Score
+from tasks.engines import EngineSpec, WorkerNeeds, open_engine, parse_engine
+from tasks.study import Job, Study
+from tasks.sweep_records import (
+    Attempt,
+    KeyedJob,
+    SweepFolder,
+    key_jobs,
+    now,
+    write_sweep,
+)
+
+if TYPE_CHECKING:  # a worker needs torch, and who asks does not
+    from tasks.sweep_jobs import Outcome
+
+logger = logging.getLogger(__name__)
+
+JOBS_TABLE = "jobs.parquet"
+TIMES_TABLE = "times.csv"
+# A job that takes its worker down so often is not given to another one.
+_MOST_LOSSES = 10
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Jobs of the study.
+    n_found : int
+        Jobs that were finished before.
+    n_computed : int
+        Jobs that were finished now.
+    failed : tuple of (str, str)
+        Names and errors of jobs that failed, now or before.
+    """
+
+    n_jobs: int
+    n_found: int
+    n_computed: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def run_sweep(
+    study: Study,
+    out: str | Path,
+    *,
+    engine: str = "local",
+    again: bool = False,
+    on_event: Callable[[str], None] | None = None,
+) -> SweepResult:
+    """Compute what is not yet finished of a study, and leave its tables.
+
+    Interrupted, it goes on when called again, with any engine: finished jobs are found
+    in the store of the folder, and jobs that were begun resume. A job that fails does
+    not stop the others.
+
+    Parameters
+    ----------
+    study : Study
+        Jobs, see `tasks.study.read_study`.
+    out : str or Path
+        Folder that all workers see: ``scores.parquet`` (of all jobs), ``jobs.parquet``,
+        ``times.csv``, ``provenance.json``, records and logs in ``jobs``, runs in
+        ``store``.
+    engine : str, default "local"
+        Where to compute, see `tasks.engines.parse_engine`.
+    again : bool, default False
+        Also try jobs that failed before.
+    on_event : callable, optional
+        Gets one line for what a user should know at once.
+
+    Returns
+    -------
+    SweepResult
+        How it ended.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another kind of run, or the engine is unknown.
+    PermissionError, FileExistsError, NotADirectoryError
+        If the folder cannot be written.
+    MissingDependencyError
+        If the engine is not installed.
+    ConnectionError
+        If the scheduler cannot be reached, or is lost; what is finished is kept.
+    """
+    spec = parse_engine(engine)
+    folder = open_folder(out)
+    tell = on_event or logger.warning
+    keyed = key_jobs(study)
+    states = {each.name: folder.state(each) for each in keyed}
+    write_sweep(folder, study, engine)
+    skipped = ("finished",) if again else ("finished", "failed")
+    todo = [each for each in keyed if states[each.name] not in skipped]
+    n_found = sum(state == "finished" for state in states.values())
+    if todo:
+        _compute(todo, folder, study, spec, tell)
+    states = {each.name: folder.state(each) for each in keyed}
+    n_done = sum(state == "finished" for state in states.values())
+    failed = tuple(
+        (each.name, folder.attempts(each.name)[-1].error)
+        for each in keyed
+        if states[each.name] == "failed"
+    )
+    write_tables(folder, study, keyed)
+    return SweepResult(len(keyed), n_found, n_done - n_found, failed)
+
+
+def open_folder(out: str | Path) -> SweepFolder:
+    """Open the folder of a sweep.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder; made when missing.
+
+    Returns
+    -------
+    SweepFolder
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another kind of run.
+    PermissionError, FileExistsError, NotADirectoryError
+        If the folder cannot be written.
+    """
+    root = check_writable_folder(out).absolute()
+    if (root / "run.json").is_file():
+        call = read_json(root / "run.json")
+        task = call.get("task") if isinstance(call, dict) else None
+        if task != "sweep":
+            raise ValueError(
+                f"{out} holds a run of {task!r}, and a sweep was asked for. Choose "
+                "another folder, or remove this one."
+            )
+    return SweepFolder(root)
+
+
+def _compute(
+    todo: Sequence[KeyedJob],
+    folder: SweepFolder,
+    study: Study,
+    spec: EngineSpec,
+    tell: Callable[[str], None],
+) -> None:
+    needs = WorkerNeeds(
+        threads=max(each.job.resources.threads for each in todo),
+        memory_gib=max(each.job.resources.memory_gib for each in todo),
+        gpus=max(each.job.resources.gpus for each in todo),
+    )
+    engine = open_engine(
+        spec, needs, folder=folder.root, profiles=study.profiles, on_event=tell
+    )
+    with engine as client, progress(len(todo), "sweep", unit="job") as bar:
+        n_failed = 0
+        for outcome in _outcomes(client, todo, folder, spec):
+            if outcome.state == "failed":
+                n_failed += 1
+                bar.set_postfix(failed=n_failed)
+                tell(f"failed: {outcome.name}: {outcome.error}")
+            bar.update()
+
+
+def _outcomes(
+    client: Any, todo: Sequence[KeyedJob], folder: SweepFolder, spec: EngineSpec
+) -> "Iterator[Outcome]":
+    """Give jobs to workers, few at a time, and yield how they ended."""
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    from tasks.sweep_jobs import run_job
+
+    waiting = list(reversed(todo))
+    losses = dict.fromkeys((each.name for each in todo), 0)
+    running = {}
+    finished = as_completed(raise_errors=False)
+
+    def submit(keyed: KeyedJob) -> None:
+        needs = keyed.job.resources
+        future = client.submit(
+            run_job,
+            str(folder.root),
+            keyed,
+            # A name of its own for each try, since a scheduler remembers failures.
+            key=f"{keyed.name}-{losses[keyed.name]}",
+            resources={"MEMORY_GIB": needs.memory_gib, "GPU": needs.gpus},
+            pure=False,
+        )
+        running[future.key] = keyed
+        finished.add(future)
+
+    while waiting or running:
+        # Few wait at workers: one that is slow holds back nothing but its own job.
+        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        while waiting and len(running) <= max(n_workers, spec.n_workers or 1):
+            submit(waiting.pop())
+        future = next(finished)
+        keyed = running.pop(future.key)
+        if future.status == "finished":
+            yield future.result()
+            continue
+        error = future.exception() if future.status == "error" else None
+        if error is None:
+            raise ConnectionError(
+                "The scheduler was lost. Finished jobs are kept; run the same command "
+                "again to go on, with this engine or another."
+            )
+        if not isinstance(error, KilledWorker):
+            raise error
+        losses[keyed.name] += 1
+        if losses[keyed.name] < _MOST_LOSSES:
+            submit(keyed)
+        else:
+            yield _give_up(folder, keyed)
+
+
+def _give_up(folder: SweepFolder, keyed: KeyedJob) -> "Outcome":
+    from tasks.sweep_jobs import Outcome
+
+    needed = keyed.job.resources.memory_gib
+    error = (
+        "Its workers died again and again. It may need more memory than "
+        f"`memory_gib = {needed:g}`; its log tells how far it came."
+    )
+    attempt = Attempt(now(), "", 0, state="failed", error=error)
+    folder.write_attempts(keyed.name, [*folder.attempts(keyed.name), attempt])
+    return Outcome(keyed.name, "failed", error)
+
+
+def write_tables(folder: SweepFolder, study: Study, keyed: Sequence[KeyedJob]) -> None:
+    """Write the tables of a sweep from what is finished.
+
+    Parameters
+    ----------
+    folder : SweepFolder
+        Its folder.
+    study : Study
+        The study.
+    keyed : sequence of KeyedJob
+        All its jobs.
+
+    Raises
+    ------
+    DataCorruptError
+        If a finished job is damaged: a sweep computes it again.
+    """
+    store = folder.store
+    rows, times, scores, notes = [], [], [], []
+    fingerprints: dict[str, str] = {}
+    for each in keyed:
+        state = folder.state(each)
+        rows.append({"job": each.name, **_columns(each.job), "state": state})
+        for number, attempt in enumerate(folder.attempts(each.name), start=1):
+            times.append({"job": each.name, "attempt": number, **asdict(attempt)})
+        if state == "finished":
+            score = Score.load(store.get_folder(each.key))
+            scores.append(score.table.assign(job=each.name))
+            fingerprints |= score.provenance.fingerprints
+            notes += score.provenance.notes
+    if n_missing := len(keyed) - len(scores):
+        notes.append(f"{n_missing} of {len(keyed)} jobs of the sweep are not finished")
+    columns = [field.name for field in fields(Attempt)]
+    with lock(folder.root / JOBS_TABLE):
+        write_table(folder.root / JOBS_TABLE, pd.DataFrame(rows))
+        table = pd.DataFrame(times, columns=["job", "attempt", *columns])
+        write_table(folder.root / TIMES_TABLE, table)
+        if scores:
+            call = {"task": "sweep", "name": study.name, "jobs": len(keyed)}
+            provenance = collect(
+                None,
+                fingerprints=fingerprints,
+                call=call,
+                notes=list(dict.fromkeys(notes)),
+            )
+            table = pd.concat(scores, ignore_index=True)
+            Score(table, provenance).save(folder.root)
+
+
+def _columns(job: Job) -> dict[str, Any]:
+    return {
+        "task": job.task,
+        "model": job.model_name,
+        "subject": "" if job.subject is None else str(job.subject),
+        "region": job.region or "",
+        "seed": job.seed,
+    }
