@@ -25,6 +25,8 @@ from neurovis.core.files import write_text
 
 _PX_PER_IN = 96
 _TEMPLATES = Path(__file__).parent / "templates"
+# XML has no sign for them, and a drawing with one is not shown at all.
+_NOT_IN_XML = bytes(set(range(32)) - set(b"\t\n\r"))
 _UNDEFINED = "–"
 
 
@@ -261,7 +263,10 @@ def _figure_parts(item: ReportFigure) -> dict[str, Any]:
             metadata={"Software": None},
         )
         kind = "png"
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    drawn = buffer.getvalue()
+    if item.image_format == "svg":
+        drawn = drawn.translate(None, _NOT_IN_XML)
+    data = base64.b64encode(drawn).decode("ascii")
     return {
         "source": f"data:image/{kind};base64,{data}",
         "alt": item.alt,

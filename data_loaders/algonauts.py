@@ -29,10 +29,11 @@ from data_loaders.algonauts_vertices import check_labels, read_ceilings, vertex_
 from data_loaders.beta_files import open_beta_file
 from data_loaders.beta_preparation import BetaPart, Recording, prepare_responses
 from data_loaders.nsd_files import subject_name
+from neurovis.core.array_files import write_array
 from neurovis.core.brain_space import HEMISPHERES
 from neurovis.core.checks import check_option
 from neurovis.core.errors import DataCorruptError
-from neurovis.core.files import atomic_folder, atomic_path
+from neurovis.core.files import atomic_folder
 from neurovis.core.pictures import LazyPictures, read_image
 from neurovis.core.regions import region_mask
 from neurovis.core.unit_responses import UnitResponses
@@ -251,11 +252,7 @@ def write_submission(
     target = Path(folder) / name
     with atomic_folder(target) as part:
         for hemisphere, array in arrays.items():
-            with (
-                atomic_path(part / f"{hemisphere}_pred_test.npy") as path,
-                path.open("wb") as file,
-            ):
-                np.save(file, array)
+            write_array(part / f"{hemisphere}_pred_test.npy", array)
     return target
 
 

@@ -8,6 +8,7 @@ import errno
 import logging
 import lzma
 import os
+import shutil
 import stat
 import tarfile
 import unicodedata
@@ -138,10 +139,20 @@ def extract_archive(
                 f"{folder} exists and was not unpacked from {path.name}. Move it away, "
                 "then try again."
             )
+        _remove_leftovers(folder)
         with atomic_folder(folder) as part:
             n_members = _unpack(path, part, max_members, max_bytes)
             write_json(part / _DONE, {"sha256": sha256, "n_members": n_members})
     return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed calls unpacked; who holds the lock knows that they are."""
+    begin = f"{folder.name}.part-"
+    for path in folder.parent.iterdir():
+        number = path.name.removeprefix(begin)
+        if path.name.startswith(begin) and number.isdecimal() and path.is_dir():
+            shutil.rmtree(path)
 
 
 def _is_done(folder: Path, sha256: str) -> bool:

@@ -100,12 +100,18 @@ def _header(
     return BetaHeader(path, dtype, sizes, axes.index("t"), spatial, make_layout, **more)
 
 
-def _check_size(path: Path, layout: FlatLayout) -> FlatLayout:
+def _check_size(path: Path, layout: FlatLayout, *, is_last: bool = False) -> FlatLayout:
+    """Compare the size of a file with its header; `is_last`: nothing may follow."""
     n_bytes = path.stat().st_size
     if n_bytes < layout.n_bytes:
         raise DataCorruptError(
             f"{path} has {n_bytes} bytes, but its header tells of {layout.n_bytes}. It "
             "is truncated: delete it, then make or download it again."
+        )
+    if is_last and n_bytes > layout.n_bytes:
+        raise DataCorruptError(
+            f"{path} has {n_bytes} bytes, but its header tells of {layout.n_bytes}. It "
+            "is damaged or of another array: make or download it again."
         )
     return layout
 
@@ -261,7 +267,11 @@ def _npy_header(path: Path, dataset: str | None) -> BetaHeader:
         shape[:3] if is_volume and not by_trial else None,
     )
     axes = "xyzt" if is_volume else "tv"
-    return _header(path, dtype, shape, axes, lambda: _check_size(path, layout))
+
+    def make_layout() -> Layout:
+        return _check_size(path, layout, is_last=True)
+
+    return _header(path, dtype, shape, axes, make_layout)
 
 
 _FORMATS = {

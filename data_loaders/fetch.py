@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from neurovis.core.checks import check_between
+from neurovis.core.disk_errors import clear_disk_errors
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     check_writable_folder,
@@ -230,6 +231,8 @@ def fetch_file(
         If another process is downloading the same file.
     FileExistsError
         If another file has the name.
+    OSError
+        If there is no room; what came so far stays for the next call.
     """
     check_between("timeout_s", timeout_s, low=1e-3)
     for wait_s in waits_s:
@@ -446,6 +449,7 @@ def _receive(
 ) -> None:
     size = start
     with (
+        clear_disk_errors(part.parent, part.name),
         part.open("ab" if start else "wb") as file,
         progress(remote.n_bytes, Path(remote.name).name, unit="B") as bar,
     ):

@@ -231,6 +231,6 @@ def _whole(path: Path, table: pd.DataFrame, name: str, *, low: int) -> pd.Series
         row = int(np.flatnonzero(wrong)[0])
         raise DataCorruptError(
             f"{path} must have whole numbers from {low} in `{name}`; row {row + 1} has "
-            f"{table[name].iloc[row]!r}. Get it again from its source."
+            f"{table[name].tolist()[row]!r}. Get it again from its source."
         )
     return numbers.astype(np.int64)

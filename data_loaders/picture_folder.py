@@ -36,6 +36,8 @@ def open_picture_folder(
     ------
     FileNotFoundError
         If the folder is missing or holds no picture.
+    ValueError
+        If the name of a picture is no text.
 
     Examples
     --------
@@ -58,6 +60,8 @@ def open_picture_folder(
             "looked for, in sub-folders too."
         )
     inside = [p.relative_to(root) for p in paths]
+    for path in inside:
+        _check_text(path, root)
     labels = pd.DataFrame(
         {
             "stimulus_id": [p.as_posix() for p in inside],
@@ -65,3 +69,13 @@ def open_picture_folder(
         }
     )
     return LazyPictures(read_image, paths), labels
+
+
+def _check_text(path: Path, root: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"The name of the picture {str(path)!r} in {root} is no text (it is not "
+            "UTF-8), so tables cannot hold it. Rename the file or its folder."
+        ) from None

@@ -7,9 +7,11 @@ session, so that no session need fit into memory.
 import gzip
 import io
 import os
+import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,6 +59,28 @@ class BetaWriter(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+
+
+@contextmanager
+def numbered_hdf5_errors() -> Iterator[None]:
+    """Let errors of HDF5 carry the number that the system gave them.
+
+    Yields
+    ------
+    None
+        For the block that writes.
+
+    Raises
+    ------
+    OSError
+        If the system refuses, as when a disk is full.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:  # from write, close, create
+        if (code := re.search(r"errno = (\d+)", str(error))) is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 class HDF5Writer:

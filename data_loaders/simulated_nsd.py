@@ -39,6 +39,7 @@ from data_loaders.simulated_files import (
     HDF5Writer,
     mgh_writer,
     nifti_writer,
+    numbered_hdf5_errors,
     to_integers,
     write_mgh,
     write_nifti,
@@ -243,7 +244,7 @@ def simulate_nsd(
         len(pictures), sessions, n_shared=n_shared, n_withheld=n_withheld, seed=seed
     )
     bar = progress(n_bytes, "simulating", unit="B")
-    with bar, atomic_folder(folder) as root:
+    with bar, atomic_folder(folder) as root, numbered_hdf5_errors():
         grey = _write_pictures(root, pictures, picture_px, bar)
         write_picture_truth(root, labels)
         write_experiment(root, design, len(pictures), seed)

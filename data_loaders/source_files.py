@@ -21,12 +21,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from neurovis.core.checks import check_option, check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import DECODER_ERRORS, corrupt, read_table
-from neurovis.core.pictures import MAX_PIXELS
+from neurovis.core.pictures import decode_image
 
 _SOURCE_ERRORS = (
     *DECODER_ERRORS,
@@ -263,6 +262,8 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any
         with path.open("rb") as file:
             if path.suffix == ".npy":
                 arrays = {names[0]: np.lib.format.read_array(file)}
+                if file.read(1):
+                    raise ValueError("it is longer than its header tells")
             else:
                 with zipfile.ZipFile(file) as members:
                     have = set(members.namelist())
@@ -298,7 +299,7 @@ class _OpenZip(NamedTuple):
 
 @dataclass(frozen=True)
 class ZipPictures(Sequence[NDArray[np.uint8]]):
-    """Pictures in a zip file, decoded when asked for.
+    """Pictures in a zip file, decoded when asked for as `read_image` decodes files.
 
     The file stays open from the first picture on, once in each process. Threads may
     share it, processes may be forked, and copies and pickles open it for themselves.
@@ -367,9 +368,7 @@ class ZipPictures(Sequence[NDArray[np.uint8]]):
             return ZipPictures(self.path, self.members[index])
         name = self.members[index]
         try:
-            with Image.open(io.BytesIO(self._read(name))) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(f"{name} has more than {MAX_PIXELS} pixels")
-                return np.array(image.convert("RGB"), np.uint8)
+            data = self._read(name)
         except _SOURCE_ERRORS as error:
             raise corrupt(self.path / name, "picture", error) from error
+        return decode_image(data, self.path / name)

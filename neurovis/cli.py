@@ -16,7 +16,7 @@ from neurovis.cli_captions import bank_app
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
 from neurovis.cli_generate import generate_app
-from neurovis.cli_run import Device, finish, run_app, say
+from neurovis.cli_run import Device, run_app, say
 from neurovis.cli_stimuli import stimuli_app
 from neurovis.cli_sweep import sweep_app
 from neurovis.cli_train import train_app
@@ -46,10 +46,29 @@ EXIT_INTERRUPTED = 130
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of finished runs, or of sweeps."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the leaderboard of several runs.")
+    ] = Path("results/leaderboard"),
+    varying: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Option that may differ between runs: each of its values is a model "
+            "of its own. Repeatable."
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Write the leaderboard as .csv too.")
+    ] = False,
 ) -> None:
-    """Write the report of a finished run again."""
-    finish(results)
+    """Write the report of a finished run again, or merge runs into a leaderboard."""
+    from tasks.leaderboard_report import report_results
+
+    for line in report_results(results, out, varying=varying or (), csv=csv):
+        say(line)
 
 
 @app.command()

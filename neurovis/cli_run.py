@@ -1,5 +1,6 @@
 """The verbs of `neurovis run`: one command per experiment."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,14 +60,15 @@ class TargetPosition(StrEnum):
 
 
 def say(text: str) -> None:
-    """Print one line.
+    """Print one line; signs that the terminal has not are printed as escapes.
 
     Parameters
     ----------
     text : str
         The line.
     """
-    typer.echo(text)
+    encoding = sys.stdout.encoding or "utf-8"
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def split_names(text: str) -> list[str]:

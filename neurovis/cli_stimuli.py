@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -196,9 +197,29 @@ def _save_stimuli(
         Export.bids: export_bids,
     }
     for form in export or []:
-        writers[form](stimuli, out / form.value)
+        folder = out / form.value
+        # An interrupted call may have left this one, which is whole then.
+        if not folder.exists():
+            writers[form](stimuli, folder)
+        elif not _is_export(writers[form], stimuli, folder):
+            raise FileExistsError(
+                f"{folder} exists already. Remove it or choose another folder."
+            )
     say(f"{len(stimuli)} stimuli in {out}")
     say(f"fingerprint {stimuli.fingerprint}")
+
+
+def _is_export(write: Callable[..., Any], stimuli: Any, folder: Path) -> bool:
+    """Return whether a folder holds what would be written, byte for byte."""
+    with TemporaryDirectory() as temporary:
+        again = Path(temporary) / folder.name
+        write(stimuli, again)
+        return _contents(again) == _contents(folder)
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def _colour(name: str, text: str | None) -> int | tuple[int, int, int] | None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -13,9 +12,7 @@ from neurovis.cli_run import finish, say
 class _StudyFirst(TyperGroup):
     """Commands by name; anything else is the file of a study."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
             args = ["run", *args]
         return super().resolve_command(ctx, args)
@@ -24,6 +21,7 @@ class _StudyFirst(TyperGroup):
 sweep_app = typer.Typer(
     help="Run a study: a grid of models, subjects, regions and seeds.",
     cls=_StudyFirst,
+    subcommand_metavar="STUDY.toml | COMMAND [ARGS]...",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -38,7 +36,7 @@ Engine = Annotated[
 Sweep = Annotated[Path, typer.Argument(help="Folder of a sweep.")]
 
 
-@sweep_app.command("run", hidden=True)
+@sweep_app.command("run")
 def sweep_run(
     study: Annotated[Path, typer.Argument(help="TOML file of the study.")],
     out: Annotated[
@@ -53,7 +51,7 @@ def sweep_run(
         typer.Option(help="First open data and load networks once, as jobs will."),
     ] = True,
 ) -> None:
-    """Compute what is not finished of a study, and report."""
+    """Compute what is not finished of a study; `run` may be left out."""
     from tasks.study import read_study
 
     read = read_study(study)
@@ -72,7 +70,7 @@ def sweep_run(
 def sweep_status(out: Sweep) -> None:
     """Tell how the jobs of a sweep stand; nothing is computed."""
     from tasks.study_estimate import estimate_sweep
-    from tasks.sweep_records import STATES, key_jobs, read_sweep
+    from tasks.sweep_records import STATES, count_others, key_jobs, read_sweep
 
     folder, study, _ = read_sweep(out)
     keyed = key_jobs(study)
@@ -85,6 +83,8 @@ def sweep_status(out: Sweep) -> None:
             place = f" on {last[0].host} since {last[0].started}" if last else ""
             error = f": {last[0].error}" if state == "failed" and last else place
             say(f"{state}: {name}{error}")
+    if n_others := count_others(folder, keyed):
+        say(f"{n_others} further results are of other jobs, data or source code")
     for line in estimate_sweep(keyed, folder, n_workers=1).lines()[-1:]:
         say(line)
     if "failed" in states.values():
@@ -107,12 +107,17 @@ def sweep_retry(
 
 def _tell_estimate(study: Any, folder: Path, engine: str) -> None:
     from tasks.engines import parse_engine
-
+    from tasks.slurm_profile import job_script, read_profile
     from tasks.study_estimate import estimate_sweep, free_disk_mib
+    from tasks.sweep import needs_of
     from tasks.sweep_records import SweepFolder, key_jobs
 
     spec = parse_engine(engine)
     n_workers = spec.n_workers or 1
+    if spec.profile:
+        profile = read_profile(spec.profile, study.profiles)
+        n_workers = profile.workers
+        say(job_script(profile, needs_of(study.jobs), folder.absolute()))
     estimate = estimate_sweep(
         key_jobs(study), SweepFolder(folder.absolute()), n_workers=n_workers
     )
@@ -127,6 +132,7 @@ def _tell_estimate(study: Any, folder: Path, engine: str) -> None:
 def _sweep(study: Any, folder: Path, engine: str, *, again: bool) -> None:
     from tasks.sweep import run_sweep
 
+    folder = folder.absolute()
     result = run_sweep(study, folder, engine=engine, again=again, on_event=say)
     say(
         f"{study.name}: {result.n_jobs} jobs: {result.n_found} finished before, "

@@ -73,6 +73,8 @@ def save_stimuli(
     ------
     FileExistsError
         If the folder holds something else, or another set and `overwrite` is False.
+    FileNotFoundError
+        If the folder is removed while it is written.
     TypeError, ValueError
         If an identity cannot name a file, or a column cannot be kept in CSV.
     NotADirectoryError, PermissionError
@@ -109,6 +111,12 @@ def save_stimuli(
             target = stimuli.targets[i]
             target_paths.append(f"targets/{picture_hash(target)[:16]}.png")
             n_written += _write_picture(folder / target_paths[-1], target)
+    if not (folder / _BEGUN).exists() and not (folder / _DONE).exists():
+        write_json(folder / _BEGUN, {"fingerprint": fingerprint})
+        raise FileNotFoundError(
+            f"{folder} was removed while it was written: pictures are missing. Save "
+            "the set again to complete it."
+        )
     columns = {"path": paths}
     if target_paths:
         columns["target_path"] = target_paths

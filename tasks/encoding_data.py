@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neurovis.core.checks import check_whole
 from tasks.brain_sources import (
@@ -110,6 +110,24 @@ class HeldOut:
         return tuple(notes)
 
 
+def without_infinite(betas: ArrayLike) -> NDArray[np.float64]:
+    """Return responses as doubles, NaN where they are infinite: both are undefined.
+
+    Parameters
+    ----------
+    betas : array-like of float
+        Responses.
+
+    Returns
+    -------
+    ndarray of float64
+        A copy, of the same shape.
+    """
+    values = np.array(betas, np.float64)
+    values[np.isinf(values)] = np.nan
+    return values
+
+
 def hold_out(data: BrainData, test: str = "auto") -> HeldOut:
     """Gather what is predicted.
 
@@ -154,7 +172,7 @@ def hold_out(data: BrainData, test: str = "auto") -> HeldOut:
                 }
             )
         )
-        measured.append(np.asarray(part.betas, np.float32))
+        measured.append(without_infinite(part.betas).astype(np.float32))
     table = pd.concat(tables, ignore_index=True)
     edges = np.cumsum([0, *map(len, tables)])
     if name == LEAVE_ONE_OUT:

@@ -17,7 +17,7 @@ from neurovis.fitting.fractional_ridge import FractionalRidgeCV
 from neurovis.fitting.fwrf import FwRF
 from neurovis.fitting.fwrf_model import FwRFModel, make_fwrf_model
 from neurovis.fitting.ridge import RidgeCV
-from tasks.encoding_data import HeldOut
+from tasks.encoding_data import HeldOut, without_infinite
 from tasks.encoding_features import FeatureSource
 from tasks.encoding_fwrf import (
     FIELD_COLUMNS,
@@ -494,6 +494,6 @@ def _moments(held: HeldOut, train: NDArray[np.int64]) -> NDArray[np.float64]:
     betas = held.data.responses.betas
     found = np.empty((2, betas.shape[1]))
     for block in unit_blocks(*betas.shape):
-        values = np.asarray(betas[:, block], np.float64)[train]
+        values = without_infinite(betas[:, block])[train]
         found[:, block] = values.mean(axis=0), values.var(axis=0)
     return found

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurovis.adapters.projections import Projection
+from neurovis.core.files import sha256_bytes
 
 _FEATURES_AT_ONCE = 4096
+_LONGEST_NAME = 72
 
 
 class RowView:
@@ -112,7 +114,8 @@ def file_name(text: str) -> str:
     -------
     str
         Letters, digits, "-", "_", "." and "+" are kept, all others become "_";
-        "features" for no text.
+        "features" for no text. Names of more than 72 signs end in a hash instead: file
+        systems take 255, and some names are joined.
 
     Examples
     --------
@@ -122,4 +125,7 @@ def file_name(text: str) -> str:
     kept = "".join(
         c if c.isascii() and (c.isalnum() or c in "-_.+") else "_" for c in text
     )
-    return kept.strip(".") or "features"
+    name = kept.strip(".") or "features"
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 13]}-{sha256_bytes(text.encode())[:12]}"
+    return name

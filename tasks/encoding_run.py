@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neurovis.core.array_files import write_array
 from neurovis.core.checks import check_array, check_option, check_path
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     corrupt,
     read_table,
     write_table,
@@ -196,8 +196,7 @@ def save_matrix(path: Path, values: NDArray[np.float32]) -> None:
     values : ndarray of float32, shape (n_rows, n_units)
         Content.
     """
-    with atomic_path(path) as part, part.open("wb") as file:
-        np.save(file, np.ascontiguousarray(values, np.float32))
+    write_array(path, np.ascontiguousarray(values, np.float32))
 
 
 def open_matrix(path: Path) -> NDArray[np.float32]:

@@ -284,9 +284,11 @@ def load_feature_parts(
         check_option(
             "features that came with the data", spec.name, tuple(data.features)
         )
-        return {"": [data.features[spec.name]]}, everything
-    if spec.source == "file":
+        found = {"": data.features[spec.name]}
+    elif spec.source == "file":
         found = _read_file(spec, data)
+    if spec.source != "network":
+        _check_finite(spec, data, found)
         return {name: [array] for name, array in found.items()}, everything
     pictures = pictures_of(spec, data)
     codes, _ = distinct_stimuli(data.responses)
@@ -416,6 +418,22 @@ def fingerprint_features(spec: FeatureSpec) -> dict[str, str]:
     if spec.source == "file":
         return {"file": sha256_file(check_path("features", spec.name))}
     return {"weights": spec.load_backbone().weights_hash}
+
+
+def _check_finite(
+    spec: FeatureSpec, data: BrainData, found: Mapping[str, NDArray[np.float32]]
+) -> None:
+    for name, array in found.items():
+        finite = np.isfinite(array)
+        if finite.all():
+            continue
+        row = int(np.flatnonzero(~finite.all(axis=1))[0])
+        raise ValueError(
+            f"{':'.join(filter(None, (spec.source, spec.name, name)))} has "
+            f"{int((~finite).sum())} values that are NaN or infinite, the first for "
+            f"{data.responses.stimuli['stimulus_id'].iloc[row]!r}: every feature must "
+            "be finite. Mend or leave out these stimuli or features."
+        )
 
 
 def _read_file(spec: FeatureSpec, data: BrainData) -> dict[str, NDArray[np.float32]]:

@@ -4,7 +4,11 @@ Every experiment keeps finished parts of its work in a store beside its tables, 
 that an interrupted run goes on where it stopped and ends with identical tables.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,13 @@ from tasks.models import check_names
 
 SCORE_FILES = ("scores.parquet", "provenance.json")
 """What `Score.save` writes."""
+
+# Ends of the names that runs write: a part of somebody's archive is no leftover.
+_WRITTEN = (
+    *(".probe", ".csv", ".json", ".parquet", ".png", ".html", ".npy"),
+    *(".npz", ".safetensors", ".mgh", ".nii.gz", ".svg", ".txt"),
+)
+_OLD_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +226,9 @@ def is_untrained(observer: Any) -> bool:
 def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
     """Open the folder of a run, or of the same run interrupted before.
 
+    Of the latter, temporary files that killed processes left an hour ago or earlier
+    are removed.
+
     Parameters
     ----------
     out : str or Path
@@ -240,6 +254,7 @@ def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
     folder = check_writable_folder(out)
     if not (folder / "run.json").exists():
         write_json(folder / "run.json", now)
+        _remove_old_leftovers(folder.glob("run.json.part-*"))
         return folder
     before = read_call(folder)
     names = [*now, *(k for k in before if k not in now)]
@@ -250,7 +265,33 @@ def begin_run(out: str | Path, arguments: Mapping[str, Any]) -> Path:
             f"{out} holds a run with {k}={before.get(k)!r}; now {k}={now.get(k)!r} was "
             "asked for. Choose another folder, or remove this one."
         )
+    _remove_old_leftovers(folder.rglob("*.part-*"))
     return folder
+
+
+def _remove_old_leftovers(paths: Iterable[Path]) -> None:
+    """Remove temporary files of killed processes, if nobody can be writing them.
+
+    Another process may be at work in the folder. On this machine its number tells that
+    it lives; on another one, that its file is young.
+    """
+    for path in list(paths):
+        name, _, number = path.name.rpartition(".part-")
+        if not (name.endswith(_WRITTEN) and re.fullmatch("[0-9]{1,9}", number)):
+            continue
+        with suppress(FileNotFoundError):  # it has just got its name
+            age_s = time.time() - path.stat().st_mtime
+            if age_s > _OLD_S and path.is_file() and not _is_alive(int(number)):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(PermissionError):  # somebody else's
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def check_same_run(out: str | Path, arguments: Mapping[str, Any]) -> None:

@@ -41,17 +41,17 @@ class Resources:
         Memory in GiB.
     gpus : int, default 0
         CUDA devices: 0 or 1.
-    minutes : float
-        Expected time, for the estimate.
-    disk_mib : float
-        What the job leaves, in MiB, for the estimate.
+    minutes : float, optional
+        Expected time, if the study tells one.
+    disk_mib : float, optional
+        What the job leaves, in MiB, if the study tells it.
     """
 
     threads: int = 1
     memory_gib: float = 1.5
     gpus: int = 0
-    minutes: float = 2.0
-    disk_mib: float = 2.0
+    minutes: float | None = None
+    disk_mib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -369,16 +369,14 @@ def _resources(task: str, common: Any, own: Any, where: str) -> Resources:
     for table in (common, own):
         if not isinstance(table, dict):
             raise ValueError(f"{where}: `resources` must be a table; got {table!r}.")
-    usual = {
-        name: getattr(known, name) for name in ("memory_gib", "minutes", "disk_mib")
-    }
-    values = {**usual, **common, **own}
+    values = {"memory_gib": known.memory_gib, **common, **own}
     for name in values:
         check_option(f"resource of {where}", name, tuple(_resource_names()))
     check_whole(f"threads of {where}", values.get("threads", 1), low=1)
     check_whole(f"gpus of {where}", values.get("gpus", 0), low=0, high=1)
-    for name in usual:
-        check_between(f"{name} of {where}", values[name], low=1e-6)
+    for name in ("memory_gib", "minutes", "disk_mib"):
+        if name in values:
+            check_between(f"{name} of {where}", values[name], low=1e-6)
     return Resources(**values)
 
 

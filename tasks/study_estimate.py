@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.study_tasks import SWEEP_TASKS
 from tasks.sweep_records import KeyedJob, SweepFolder
 
-STATED, MEASURED = "stated", "measured"
+MEASURED, STATED, USUAL = "measured", "stated", "a rough guess"
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Estimate:
     ----------
     table : DataFrame
         One row per experiment: `task`, `jobs`, `finished`, `memory_gib` (of one job),
-        `gpus`, `minutes` and `disk_mib` (of one job) and `source`: "measured" on jobs
-        of the same experiment that are finished in this folder, else "stated" (by the
-        study, or an order of magnitude).
+        `gpus`, `minutes` and `disk_mib` (of one job) and `source` of the minutes:
+        "measured" on jobs of the same experiment that are finished in this folder,
+        "stated" by the study, or "a rough guess" for the defaults of the experiment.
     n_workers : int
         Jobs at a time.
     """
@@ -64,18 +65,29 @@ class Estimate:
         list of str
             One line per experiment, and the sum.
         """
-        lines = [
-            f"{row.task}: {row.jobs} jobs, {row.finished} finished; each about "
-            f"{_time(row.minutes)}, {row.memory_gib:.3g} GiB memory, "
-            f"{row.disk_mib:.3g} MiB disk{', 1 GPU' if row.gpus else ''} ({row.source})"
-            for row in self.table.itertuples()
-        ]
+        lines = []
+        for row in self.table.to_dict("records"):
+            gpu = ", 1 GPU" if row["gpus"] else ""
+            jobs = f"{_jobs(row['jobs'])}, {row['finished']} finished"
+            lines.append(
+                f"{row['task']}: {jobs}; each about {_time(row['minutes'])}, "
+                f"{row['memory_gib']:.3g} GiB memory, "
+                f"{_size(row['disk_mib'])} disk{gpu} ({row['source']})"
+            )
         return [
             *lines,
-            f"{self.n_left} jobs to do, {self.n_workers} at a time: about "
+            f"{_jobs(self.n_left)} to do, {self.n_workers} at a time: about "
             f"{_time(self.minutes)}, {self.memory_gib:.3g} GiB memory, "
-            f"{self.disk_mib / 1024:.3g} GiB disk",
+            f"{_size(self.disk_mib)} disk",
         ]
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'s' * (number != 1)}"
+
+
+def _size(mib: float) -> str:
+    return f"{mib:.3g} MiB" if mib < 1024 else f"{mib / 1024:.3g} GiB"
 
 
 def _time(minutes: float) -> str:
@@ -109,8 +121,10 @@ def estimate_sweep(
         jobs = [each for each in keyed if each.job.task == task]
         done = [each for each in jobs if each.key in store]
         needs = [each.job.resources for each in jobs]
-        minutes = np.mean([need.minutes for need in needs])
-        disk_mib = np.mean([need.disk_mib for need in needs])
+        usual = SWEEP_TASKS[task]
+        stated = [need.minutes for need in needs if need.minutes is not None]
+        minutes = np.mean(stated) if stated else usual.minutes
+        disk_mib = np.mean([need.disk_mib or usual.disk_mib for need in needs])
         ends = [folder.attempts(each.name)[-1:] for each in done]
         seconds = [end.seconds for last in ends for end in last if end.seconds]
         if seconds:
@@ -125,7 +139,7 @@ def estimate_sweep(
                 "gpus": max(need.gpus for need in needs),
                 "minutes": float(minutes),
                 "disk_mib": float(disk_mib),
-                "source": MEASURED if seconds else STATED,
+                "source": MEASURED if seconds else STATED if stated else USUAL,
             }
         )
     return Estimate(pd.DataFrame(rows), n_workers)

@@ -58,7 +58,8 @@ class SweepTask:
     @property
     def function(self) -> Callable[..., Any]:
         """The function of the experiment."""
-        return _find(self.place)
+        function: Callable[..., Any] = _find(self.place)
+        return function
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -129,7 +130,6 @@ _FILLED = ("out", "seed", "device", "store", "subjects", "regions")
 # Arguments that experiments hand on to `tasks.brain_sources.load_brain`.
 _LOADING = {"space": str, "preparation": str, "memory_gib": float}
 _GENERATORS = "neurovis.adapters.image_generators:load_image_generator"
-_BRAIN = {"models": "features", "data": "data"}
 
 SWEEP_TASKS = {
     "search-asymmetry": SweepTask(
@@ -159,11 +159,16 @@ SWEEP_TASKS = {
         "tasks.object_search:run_object_search", models="models", data="data"
     ),
     "encoding": SweepTask(
-        "tasks.encoding:fit_encoding", **_BRAIN, memory_gib=4.0, disk_mib=50.0
+        "tasks.encoding:fit_encoding",
+        models="features",
+        data="data",
+        memory_gib=4.0,
+        disk_mib=50.0,
     ),
     "brain-encoder": SweepTask(
         "tasks.brain_encoder:fit_brain_encoder",
-        **_BRAIN,
+        models="features",
+        data="data",
         settings="options",
         settings_class="tasks.encoder_options:EncoderOptions",
         memory_gib=4.0,
@@ -179,9 +184,15 @@ SWEEP_TASKS = {
         minutes=15.0,
         disk_mib=50.0,
     ),
-    "rsa": SweepTask("tasks.rsa:run_rsa", **_BRAIN, memory_gib=2.0),
+    "rsa": SweepTask(
+        "tasks.rsa:run_rsa", models="features", data="data", memory_gib=2.0
+    ),
     "brain-ranking": SweepTask(
-        "tasks.brain_ranking:run_brain_ranking", **_BRAIN, memory_gib=4.0, minutes=5.0
+        "tasks.brain_ranking:run_brain_ranking",
+        models="features",
+        data="data",
+        memory_gib=4.0,
+        minutes=5.0,
     ),
     "localiser": SweepTask(
         "tasks.localiser:run_localiser", models="model", data="pictures"

@@ -13,7 +13,9 @@ from neurovis.core.log import progress
 from neurovis.core.provenance import collect
 from neurovis.core.store import lock
 from neurovis.core.types import Score
-from tasks.engines import EngineSpec, WorkerNeeds, open_engine, parse_engine
+from tasks.engine_workers import WorkerNeeds
+from tasks.engines import EngineSpec, open_engine, parse_engine
+from tasks.slurm_profile import read_profile
 from tasks.study import Job, Study
 from tasks.sweep_records import (
     Attempt,
@@ -156,6 +158,28 @@ def open_folder(out: str | Path) -> SweepFolder:
     return SweepFolder(root)
 
 
+def needs_of(jobs: Sequence[Job]) -> WorkerNeeds:
+    """Return what a worker must have that can do any of some jobs.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        One or more.
+
+    Returns
+    -------
+    WorkerNeeds
+        The largest of each resource.
+    """
+    needs = [job.resources for job in jobs]
+    return WorkerNeeds(
+        threads=max(need.threads for need in needs),
+        memory_gib=max(need.memory_gib for need in needs),
+        gpus=max(need.gpus for need in needs),
+        minutes=max(need.minutes or 0 for need in needs) or None,
+    )
+
+
 def _compute(
     todo: Sequence[KeyedJob],
     folder: SweepFolder,
@@ -163,17 +187,15 @@ def _compute(
     spec: EngineSpec,
     tell: Callable[[str], None],
 ) -> None:
-    needs = WorkerNeeds(
-        threads=max(each.job.resources.threads for each in todo),
-        memory_gib=max(each.job.resources.memory_gib for each in todo),
-        gpus=max(each.job.resources.gpus for each in todo),
-    )
+    needs = needs_of([each.job for each in todo])
+    profile = read_profile(spec.profile, study.profiles) if spec.profile else None
+    n_planned = profile.workers if profile else spec.n_workers or 1
     engine = open_engine(
         spec, needs, folder=folder.root, profiles=study.profiles, on_event=tell
     )
     with engine as client, progress(len(todo), "sweep", unit="job") as bar:
         n_failed = 0
-        for outcome in _outcomes(client, todo, folder, spec):
+        for outcome in _outcomes(client, todo, folder, n_planned):
             if outcome.state == "failed":
                 n_failed += 1
                 bar.set_postfix(failed=n_failed)
@@ -182,7 +204,7 @@ def _compute(
 
 
 def _outcomes(
-    client: Any, todo: Sequence[KeyedJob], folder: SweepFolder, spec: EngineSpec
+    client: Any, todo: Sequence[KeyedJob], folder: SweepFolder, n_planned: int
 ) -> "Iterator[Outcome]":
     """Give jobs to workers, few at a time, and yield how they ended."""
     from distributed import as_completed
@@ -192,18 +214,22 @@ def _outcomes(
 
     waiting = list(reversed(todo))
     losses = dict.fromkeys((each.name for each in todo), 0)
+    begun = {each.name: len(folder.attempts(each.name)) for each in todo}
     running = {}
-    finished = as_completed(raise_errors=False)
+    finished: Any = as_completed(  # type: ignore[no-untyped-call]
+        loop=client.loop, raise_errors=False
+    )
 
     def submit(keyed: KeyedJob) -> None:
         needs = keyed.job.resources
+        tags = {"MEMORY_GIB": needs.memory_gib} | ({"GPU": 1} if needs.gpus else {})
         future = client.submit(
             run_job,
             str(folder.root),
             keyed,
             # A name of its own for each try, since a scheduler remembers failures.
             key=f"{keyed.name}-{losses[keyed.name]}",
-            resources={"MEMORY_GIB": needs.memory_gib, "GPU": needs.gpus},
+            resources=tags,
             pure=False,
         )
         running[future.key] = keyed
@@ -212,7 +238,7 @@ def _outcomes(
     while waiting or running:
         # Few wait at workers: one that is slow holds back nothing but its own job.
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        while waiting and len(running) <= max(n_workers, spec.n_workers or 1):
+        while waiting and len(running) <= max(n_workers, n_planned):
             submit(waiting.pop())
         future = next(finished)
         keyed = running.pop(future.key)
@@ -228,7 +254,8 @@ def _outcomes(
         if not isinstance(error, KilledWorker):
             raise error
         losses[keyed.name] += 1
-        if losses[keyed.name] < _MOST_LOSSES:
+        lost = len(folder.attempts(keyed.name)) - begun[keyed.name]
+        if max(lost, losses[keyed.name]) < _MOST_LOSSES:
             submit(keyed)
         else:
             yield _give_up(folder, keyed)
@@ -265,7 +292,8 @@ def write_tables(folder: SweepFolder, study: Study, keyed: Sequence[KeyedJob]) -
         If a finished job is damaged: a sweep computes it again.
     """
     store = folder.store
-    rows, times, scores, notes = [], [], [], []
+    rows, times, scores = [], [], []
+    notes: list[str] = []
     fingerprints: dict[str, str] = {}
     for each in keyed:
         state = folder.state(each)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -222,6 +222,24 @@ def is_held(target: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def count_others(folder: SweepFolder, keyed: Sequence[KeyedJob]) -> int:
+    """Count finished jobs in the folder that are none of these.
+
+    Parameters
+    ----------
+    folder : SweepFolder
+        Folder of a sweep.
+    keyed : sequence of KeyedJob
+        Jobs of its study.
+
+    Returns
+    -------
+    int
+        Results of other jobs, other data or other source code.
+    """
+    return len(set(folder.store.keys()) - {each.key for each in keyed})
 
 
 def key_jobs(study: Study) -> list[KeyedJob]:

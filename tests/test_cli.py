@@ -26,12 +26,14 @@ from tasks import fit_oat, object_search, object_search_tables
 from tasks.models import ModelSpec
 from tasks.object_search_inputs import search_data
 from tasks.run_config import run_options
+from tests.tasks.leaderboard_examples import make_score, save_run
 
 ROOT = Path(neurovis.__file__).parents[1]
 ENTRY = [sys.executable, "-c", "from neurovis.cli import main; main()"]
 VERBS = [
     "stimuli",
     "run",
+    "sweep",
     "fit",
     "train",
     "generate",
@@ -591,6 +593,42 @@ def test_the_report_of_an_asymmetry_run_is_written_again(call, place, tmp_path):
     assert (tmp_path / "out" / "report.html").read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn_figures")
+def test_reports_of_several_runs_are_one_leaderboard(call, place, tmp_path):
+    words = ["--conditions", "left_right", "--trials", 1, "--config"]
+    for out, model in (("a", "chance"), ("b", "centre")):
+        more = [place / "small.toml", "--models", model, "--out", out]
+        assert call(*RUN, *words, *more)[0] == 0
+    code, said, errors = call("report", "a", "b", "--out", "board", "--csv")
+    assert (code, errors) == (0, "")
+    assert said.splitlines()[-1] == "report board/report.html"
+    table = (tmp_path / "board" / "leaderboard.csv").read_text()
+    assert ",chance," in table
+    assert ",centre," in table
+    before = listing(tmp_path / "board")
+    # Written again by itself, from one folder.
+    assert call("report", "board") == (0, said, "")
+    assert listing(tmp_path / "board") == before
+
+
+def test_runs_that_do_not_belong_together_are_refused_in_one_line(call, tmp_path):
+    for name, options in (("a", {}), ("b", {"method": "banded", "test": "every-5"})):
+        save_run(tmp_path / name, make_score({name: 0.1}, **options))
+    before = listing(tmp_path)
+    message = (
+        r"^error: These runs do not belong on one leaderboard\. Different splits: rsa: "
+        r"`test` is auto in a, every-5 in b\. Different definitions: rsa: `method` is "
+        r"ridge in a, banded in b\. Report them apart"
+    )
+    assert_one_error(*call("report", "a", "b"), message)
+    refused = call("report", "a", "b", "--varying", "metod")
+    assert_one_error(
+        *refused, "no run has an option of this name. Did you mean 'method'"
+    )
+    assert_one_error(*call("report", "a", "--csv"), "name several folders")
+    assert listing(tmp_path) == before
+
+
 def test_the_report_of_an_unfinished_run_names_the_command_to_finish_it(call, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text('{"task": "search-slopes"}')
@@ -855,7 +893,9 @@ def test_a_shortage_of_torch_is_one_line_and_any_other_defect_is_shown(
     monkeypatch.setattr(sys, "argv", ["neurovis"])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err == "error: CUDA out of memory. Tried 2 GiB.\n"
+    told = capsys.readouterr().err
+    assert told.startswith("error: memory is short (CUDA out of memory. Tried 2 GiB)")
+    assert told.count("\n") == 1
     with pytest.raises(RuntimeError, match="defect"):
         main()
 

@@ -187,8 +187,6 @@ def extract_features(
         not finite.
     MemoryError
         If the features do not fit into memory, or not a single picture.
-    BlockingIOError
-        If another process is computing the same features.
     OSError
         If `store` cannot be written or has no room.
 
@@ -314,8 +312,8 @@ def _read_or_lock(
             pass
         except DataCorruptError as error:
             logger.warning("computing again: %s", error)
-        if may_wait:  # another process may have finished them just before the lock
-            held.enter_context(lock(folder / key, wait=False))
+        if may_wait:  # until another process has finished them, or was ended
+            held.enter_context(lock(folder / key))
     return None
 
 

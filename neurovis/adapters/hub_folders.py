@@ -17,6 +17,7 @@ from neurovis.adapters.weights import downloads_are_off
 from neurovis.core.errors import DataCorruptError, MissingDependencyError
 from neurovis.core.files import read_json
 from neurovis.core.rng import own_torch_stream
+from neurovis.core.tensors import check_no_nan
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def load_pretrained(network: Any, folder: Path, stem: str) -> Any:
     Raises
     ------
     DataCorruptError
-        If files are damaged, or weights do not fit their description.
+        If files are damaged, weights do not fit their description, or hold NaN.
     """
     try:
         # What it draws is replaced; the caller's generator must not notice.
@@ -249,6 +250,7 @@ def load_pretrained(network: Any, folder: Path, stem: str) -> Any:
         )
     if extra := told["unexpected_keys"]:
         logger.warning("%s holds %d weights that are not used", folder, len(extra))
+    check_no_nan(module.state_dict(), str(folder))
     return module
 
 

@@ -244,6 +244,12 @@ class OATNetwork(nn.Module):
     def __init__(self, config: OATConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        # Layers of torch draw weights when they are made: not from the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self._build(config)
+        self._initialise(seed)
+
+    def _build(self, config: OATConfig) -> None:
         shape = config.width, config.n_heads, config.feedforward, config.dropout
         self.appearance: nn.Module | None = None
         if config.appearance == "crops":
@@ -258,7 +264,6 @@ class OATNetwork(nn.Module):
         )
         self.pointer = ObjectAttention(config.width, config.n_pointer_heads)
         self.dropout = nn.Dropout(config.dropout)
-        self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
         draw = torch_generator(seed, "OAT weights")

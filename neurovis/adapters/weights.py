@@ -33,6 +33,7 @@ from neurovis.core.files import (
     write_bytes,
 )
 from neurovis.core.log import progress
+from neurovis.core.tensors import check_no_nan
 
 VGG16_LAYERS = tuple(
     f"block{block}_conv{conv}"
@@ -43,6 +44,8 @@ VGG16_LAYERS = tuple(
 
 LEGACY_MARK = 0x1950A86A20F9469CFC6C
 """First object in a checkpoint that torch wrote before version 1.6."""
+
+_WEB_PAGE = (b"<!doctype", b"<html")
 
 # What torch's loader is known to raise on damaged bytes, or to refuse them.
 _LOADER_ERRORS = (
@@ -87,7 +90,7 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
     FileNotFoundError
         If nothing is there.
     DataCorruptError
-        If the file is truncated or damaged, or has another hash.
+        If the file is truncated or damaged, has another hash, or holds NaN.
     ValueError
         If the suffix is another one, the file would run code when it is opened, or
         holds something else than named tensors.
@@ -113,10 +116,16 @@ def read_state_dict(path: str | Path, sha256: str | None = None) -> dict[str, Te
         _check_hash(path, _hash_prefix(sha256), "Delete it and get it again.")
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            named = load_file(path)
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise _damaged(path, error) from error
-    state = _load_torch(path)
+    else:
+        named = _named_tensors(path, _load_torch(path))
+    check_no_nan(named, str(path))
+    return named
+
+
+def _named_tensors(path: Path, state: object) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping):
@@ -171,10 +180,18 @@ def _ends_early(path: Path) -> bool:
 
 
 def _damaged(path: Path, error: BaseException) -> DataCorruptError:
+    with path.open("rb") as file:
+        head = file.read(64).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        what = "is a pointer of Git LFS, not the weights: run `git lfs pull` there"
+    elif head.startswith(_WEB_PAGE):
+        what = "is a web page, perhaps a login: get it again, in a browser"
+    else:
+        what = "is truncated or damaged: delete it and get it again"
     reason = re.split(r"\. |\n", str(error))[0]
     return DataCorruptError(
         f"{path} is not a readable checkpoint ({type(error).__name__}: {reason}). It "
-        "is truncated or damaged: delete it and get it again."
+        f"{what}."
     )
 
 
@@ -328,7 +345,7 @@ def _download(url: str, filename: str) -> Iterator[bytes]:
             with progress(total, filename, unit="B") as bar:
                 while block := response.read(1 << 20):
                     head = block[:64].lstrip().lower()
-                    if not received and head.startswith((b"<!doctype", b"<html")):
+                    if not received and head.startswith(_WEB_PAGE):
                         raise ConnectionError("the server sent a web page")
                     received += len(block)
                     bar.update(len(block))

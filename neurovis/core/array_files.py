@@ -1,14 +1,19 @@
-"""Arrays by name in one file, as safetensors."""
+"""Arrays in one file: by name, as safetensors; a single one, as npy."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from neurovis.core.files import atomic_path
+
+_SYSTEM_CODE = re.compile(r"\(os error (\d+)\)")
 
 
 def write_arrays(
@@ -43,5 +48,38 @@ def write_arrays(
             # It renames a file that only its owner may read.
             save_file(dict(arrays), part, None if entries is None else dict(entries))
         except SafetensorError as error:  # such as a full disk
+            if code := _SYSTEM_CODE.search(str(error)):
+                raise OSError(int(code[1]), str(error)) from None
             raise OSError(f"{path} was not written: {error}") from None
         part.chmod(mode)
+
+
+def write_array(path: str | Path, array: NDArray[Any]) -> None:
+    """Write one array atomically, with the bytes of `numpy.save`.
+
+    When `numpy.save` itself writes to a file it does not notice that the disk has no
+    room for the last bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npy`` file to write or replace.
+    array : ndarray
+        Numbers, booleans or text, in C or Fortran order.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.npy"
+    >>> write_array(path, np.arange(3))
+    >>> np.load(path)
+    array([0, 1, 2])
+    """
+    with atomic_path(path) as part, part.open("wb") as file:
+        # What has no file number is written by its own method, block by block.
+        np.save(cast(Any, SimpleNamespace(write=file.write)), array)

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
+
+# Limit, use, and what of it can be had back, in control groups of both versions.
+_GROUPS_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_GROUPS_2 = ("memory.max", "memory.current", "inactive_file")
 
 AUTO_BATCH = 32
 """First batch size of "auto" when the memory that an item needs is not known."""
@@ -119,7 +123,8 @@ def free_memory_bytes(device: torch.device) -> int:
     -------
     int
         Bytes. On CUDA what torch holds in reserve counts as free; on Linux the
-        limit of the control group (container, cluster job) counts too.
+        limits of the control group (container, cluster job) and of the process
+        (``ulimit``) count too.
 
     Examples
     --------
@@ -133,7 +138,7 @@ def free_memory_bytes(device: torch.device) -> int:
     if device.type == "mps":
         limit = torch.mps.recommended_max_memory()
         return max(int(limit - torch.mps.current_allocated_memory()), 0)
-    return min(_host_memory(), _control_group_memory())
+    return min(_host_memory(), _control_group_memory(), _memory_within_limits())
 
 
 def _host_memory() -> int:
@@ -146,15 +151,53 @@ def _host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _control_group_memory() -> int:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        cache = re.search(r"inactive_file (\d+)", (folder / "memory.stat").read_text())
-    except (OSError, ValueError):  # no control group, or no limit ("max")
+def _control_group_memory(
+    groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Return what the control groups of this process, such as a Slurm job, leave it."""
+    free = [sys.maxsize]
+    with suppress(OSError):
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                free += _memory_of_groups(mount, path, _GROUPS_2)
+            elif "memory" in controllers.split(","):
+                free += _memory_of_groups(mount / "memory", path, _GROUPS_1)
+    return min(free)
+
+
+def _memory_of_groups(
+    mount: Path, path: str, names: tuple[str, str, str]
+) -> Iterator[int]:
+    limit_name, used_name, cache_name = names
+    group = mount / path.lstrip("/")
+    # The limit of each group holds for all groups below it.
+    for folder in (group, *group.parents):
+        # In a container the path may be one of its host.
+        with suppress(OSError, ValueError):  # no such group, or no limit ("max")
+            limit = int((folder / limit_name).read_text())
+            used = int((folder / used_name).read_text())
+            stat = (folder / "memory.stat").read_text()
+            cache = re.search(rf"\b{cache_name} (\d+)", stat)
+            yield max(limit - used + (int(cache[1]) if cache else 0), 0)
+        if folder == mount:
+            return
+
+
+def _memory_within_limits() -> int:
+    statm = Path("/proc/self/statm")
+    if not statm.is_file():
         return sys.maxsize
-    return max(limit - used + (int(cache[1]) if cache else 0), 0)
+    import resource  # Windows has none
+
+    pages = statm.read_text().split()
+    free = [sys.maxsize]
+    # All of the address space; data and stack.
+    for limit, used in (("RLIMIT_AS", pages[0]), ("RLIMIT_DATA", pages[5])):
+        most, _ = resource.getrlimit(getattr(resource, limit))
+        if most != resource.RLIM_INFINITY:
+            free.append(max(most - int(used) * resource.getpagesize(), 0))
+    return min(free)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neurovis.core.array_files import write_array
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     canonical_json,
     corrupt,
     read_json,
@@ -237,8 +237,7 @@ def write_shard(folder: Path, number: int, rows: NDArray[Any]) -> dict[str, Any]
         If it cannot be written.
     """
     file = folder / shard_name(number)
-    with atomic_path(file) as part, part.open("wb") as content:
-        np.save(content, rows)
+    write_array(file, rows)
     return {"file": file.name, "rows": len(rows), "sha256": sha256_file(file)}
 
 

@@ -216,9 +216,9 @@ class FeatureWriter:
         free = shutil.disk_usage(self._part.parent).free
         if needed > free:
             raise OSError(
-                f"Features of {needed / 2**30:.1f} GiB do not fit on the disk of "
-                f"{self._part.parent}, which has {free / 2**30:.1f} GiB free. Pool or "
-                "project the layer, free space, or choose another folder."
+                f"Features of {needed / 1e6:.1f} MB do not fit on the disk of "
+                f"{self._part.parent}, which has {free / 1e6:.1f} MB free. Pool or "
+                "project the layer, free space, or choose another folder.",
             )
         self._part.mkdir()
         # Makes header and length only: no disk space is used yet.

@@ -1,7 +1,6 @@
 """Files: whole or absent, never half written, and checked when read."""
 
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurovis.core.checks import check_option
+from neurovis.core.disk_errors import clear_disk_errors
 from neurovis.core.errors import DataCorruptError
 
 # What decoders are known to raise on damaged bytes.
@@ -50,24 +50,14 @@ _EXACT_FLOATS: Any = {} if _PANDAS >= (3, 1) else {"float_precision": "round_tri
 
 def _make_folder(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        with clear_disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         blocker = next(p for p in (path, *path.parents) if p.exists())
         raise NotADirectoryError(
             f"`{path}` must be a folder, but {blocker} is a file. Move that file "
             "away or choose another folder."
         ) from error
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise _not_writable(path, error) from error
-        raise
-
-
-def _not_writable(path: Path, error: OSError) -> PermissionError:
-    return PermissionError(
-        f"The folder {path} cannot be written ({error.strerror}). Choose another "
-        "folder or change its permissions."
-    )
 
 
 def check_writable_folder(path: str | Path) -> Path:
@@ -91,6 +81,8 @@ def check_writable_folder(path: str | Path) -> Path:
         If a file stands where the folder, or one above it, must be.
     PermissionError
         If the folder cannot be made or written.
+    OSError
+        If there is no room.
 
     Examples
     --------
@@ -103,13 +95,10 @@ def check_writable_folder(path: str | Path) -> Path:
     _make_folder(path)
     probe = path / f".probe.part-{os.getpid()}"
     try:
-        probe.write_bytes(b"\0")
-    except OSError as error:
+        with clear_disk_errors(path):
+            probe.write_bytes(b"\0")
+    finally:
         _remove(probe)
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise _not_writable(path, error) from error
-        raise
-    _remove(probe)
     return path
 
 
@@ -154,7 +143,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     FileNotFoundError
         If the block wrote nothing.
     NotADirectoryError, PermissionError
-        If the folder cannot be made.
+        If the folder cannot be made or written.
+    OSError
+        If there is no room, or the name is too long.
 
     Examples
     --------
@@ -166,22 +157,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     'done'
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"`path` must be a file; {path} is a folder.")
-    _make_folder(path.parent)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    _remove(part)
-    try:
-        yield part
-        if not part.is_file():
-            raise FileNotFoundError(f"Nothing was written to {part}.")
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
+    with clear_disk_errors(path.parent, path.name):
+        if path.is_dir():
+            raise IsADirectoryError(f"`path` must be a file; {path} is a folder.")
+        _make_folder(path.parent)
+        part = path.with_name(f"{path.name}.part-{os.getpid()}")
         _remove(part)
-        raise
-    _sync_folder(path.parent)
+        try:
+            yield part
+            if not part.is_file():
+                raise FileNotFoundError(f"Nothing was written to {part}.")
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            _remove(part)
+            raise
+        _sync_folder(path.parent)
 
 
 def remove_leftovers(folder: str | Path, name: str) -> None:
@@ -234,6 +226,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     ------
     FileExistsError
         If something is at `path` already.
+    NotADirectoryError, PermissionError
+        If the folder cannot be made or written.
+    OSError
+        If there is no room, or the name is too long.
 
     Examples
     --------
@@ -245,22 +241,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     ['note.txt']
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(
-            f"{path} exists already. Remove it or choose another folder."
-        )
-    _make_folder(path.parent)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        yield part
-        _sync_folder(part)
-        part.rename(path)
-    except BaseException:
+    with clear_disk_errors(path.parent, path.name):
+        if path.exists():
+            raise FileExistsError(
+                f"{path} exists already. Remove it or choose another folder."
+            )
+        _make_folder(path.parent)
+        part = path.with_name(f"{path.name}.part-{os.getpid()}")
         shutil.rmtree(part, ignore_errors=True)
-        raise
-    _sync_folder(path.parent)
+        part.mkdir()
+        try:
+            yield part
+            _sync_folder(part)
+            part.rename(path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -468,6 +465,11 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     TypeError
         If a column name is not text.
 
+    Notes
+    -----
+    Text is data, and written as it is. A spreadsheet takes a cell of a CSV file that
+    begins with "=", "+", "-" or "@" for a formula: let it import such columns as text.
+
     Examples
     --------
     >>> import tempfile
@@ -497,13 +499,21 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     with atomic_path(path) as part:
         if kind == ".csv":
             text = table.to_csv(index=False, lineterminator="\n")
+            if "\r" in text:  # not quoted by itself, it would end a line
+                text = table.to_csv(
+                    index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+                )
             part.write_bytes(text.encode())
         else:
             bare = table.reset_index(drop=True)
             bare.attrs = {}
             # One chunk per column: the bytes must not tell how it was put together.
             arrow = pa.Table.from_pandas(bare, preserve_index=False).combine_chunks()
-            pq.write_table(arrow, part, compression="zstd", write_page_checksum=True)
+            # Open, for pyarrow takes a relative path such as "day:1/a" for an address.
+            with part.open("wb") as file:
+                pq.write_table(
+                    arrow, file, compression="zstd", write_page_checksum=True
+                )
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

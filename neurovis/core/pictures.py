@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from neurovis.core.checks import check_between, check_image, check_option
 from neurovis.core.files import DECODER_ERRORS, atomic_path, corrupt
@@ -69,6 +69,15 @@ def _decode(data: bytes) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
+def _beginning(data: bytes) -> str:
+    """Say how a file begins that is no picture."""
+    if not data:
+        return "it is empty"
+    if data.lstrip().startswith(b"<"):
+        return "it begins as a web page does"
+    return f"of no kind that is known; it begins with {data[:12]!r}"
+
+
 def _to_rgb(image: Image.Image, background: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         high_byte = (np.asarray(image) >> 8).astype(np.uint8)
@@ -110,9 +119,35 @@ def read_image(path: str | Path, *, background: int = 128) -> NDArray[np.uint8]:
         If it has more than `MAX_PIXELS` pixels, or samples without a fixed
         range (32-bit integer or floating point).
     """
-    path = Path(path)
     check_between("background", background, low=0, high=255)
-    data = path.read_bytes()
+    return decode_image(Path(path).read_bytes(), path, background=background)
+
+
+def decode_image(
+    data: bytes, path: str | Path, *, background: int = 128
+) -> NDArray[np.uint8]:
+    """Decode a picture that was read already, as `read_image` does.
+
+    Parameters
+    ----------
+    data : bytes
+        All bytes of the file.
+    path : str or Path
+        Where they come from, for messages.
+    background : int, default 128
+        Grey level behind transparent parts, 0..255.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        The picture.
+
+    Raises
+    ------
+    DataCorruptError, ValueError
+        As `read_image`.
+    """
+    path = Path(path)
     try:
         image = _decode(data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -120,6 +155,8 @@ def read_image(path: str | Path, *, background: int = 128) -> NDArray[np.uint8]:
             f"{path} has more than {MAX_PIXELS} pixels and may be a decompression "
             "bomb. Make a smaller copy of it first."
         ) from error
+    except UnidentifiedImageError as error:
+        raise corrupt(path, "picture", ValueError(_beginning(data))) from error
     except DECODER_ERRORS as error:
         raise corrupt(path, "picture", error) from error
     if image.mode in ("I", "F"):

@@ -122,9 +122,9 @@ def _git_revision(file: Path) -> str:
 
     try:
         git("ls-files", "--error-unmatch", file.name)
-        return git(
-            "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+dirty"
-        )
+        # `git describe --dirty` would write the index of the repository.
+        changes = git("--no-optional-locks", "status", "--porcelain", "-uno")
+        return git("rev-parse", "HEAD") + ("+dirty" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 

@@ -100,19 +100,19 @@ def find_region(
     known = region_labels(units, families)
     if region in known:
         return region, tuple(known[region])
-    family, _, label = region.rpartition(":")
-    if family and family not in known:
-        raise KeyError(_unknown(region, known))
-    among = {family: known[family]} if family else known
-    parts = (label, *REGION_UNIONS.get(label, ()))
-    found = {f: tuple(x for x in labels if x in parts) for f, labels in among.items()}
+    # Families and labels may have colons themselves.
+    asked = {f: region[len(f) + 1 :] for f in known if region.startswith(f"{f}:")}
+    found = {}
+    for family, label in (asked or dict.fromkeys(known, region)).items():
+        parts = (label, *REGION_UNIONS.get(label, ()))
+        found[family] = tuple(x for x in known[family] if x in parts)
     holders = [f for f, labels in found.items() if labels]
     if not holders:
         raise KeyError(_unknown(region, known))
     if len(holders) > 1:
-        choices = " or ".join(f"'{f}:{label}'" for f in holders)
+        choices = " or ".join(f"'{f}:{asked.get(f, region)}'" for f in holders)
         raise ValueError(
-            f"Several families have a region {label!r}: say {choices} instead."
+            f"Several families have a region {region!r}: say {choices} instead."
         )
     return holders[0], found[holders[0]]
 

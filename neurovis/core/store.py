@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from neurovis.core.array_files import write_arrays
+from neurovis.core.disk_errors import clear_disk_errors
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     atomic_folder,
@@ -81,11 +82,13 @@ def lock(target: str | Path, *, wait: bool = True) -> Iterator[None]:
     """
     target = Path(target)
     path = target.with_name(f"{target.name}.lock")
-    handle = _acquire(path, wait)
+    with clear_disk_errors(path.parent, path.name):
+        handle = _acquire(path, wait)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname()}
-        os.truncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        with clear_disk_errors(path.parent, path.name):
+            os.truncate(handle, 0)
+            os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -107,7 +110,7 @@ def _acquire(path: Path, wait: bool) -> int:
                         f"{path} is held by another writer: {holder}. Wait until it "
                         "ends, or end it."
                     ) from None
-                logger.info("waiting for %s, held by %s", path, holder)
+                logger.warning("waiting for %s, held by %s", path, holder)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_still(path, handle):
                 return handle
@@ -230,11 +233,13 @@ class Store:
             If its files are damaged or incomplete. `get_or_compute` and `put`
             replace such an entry.
         """
-        meta = self._meta(key, "file", "sha256")
-        path = self.root / key / meta["file"]
-        if not path.is_file() or sha256_file(path) != meta["sha256"]:
-            raise self._damaged(key, f"{meta['file']} is missing or has another hash")
-        return read_table(path) if path.name == TABLE else load_file(path)
+        with self._not_replaced(key):
+            meta = self._meta(key, "file", "sha256")
+            path = self.root / key / meta["file"]
+            if not path.is_file() or sha256_file(path) != meta["sha256"]:
+                reason = f"{meta['file']} is missing or has another hash"
+                raise self._damaged(key, reason)
+            return read_table(path) if path.name == TABLE else load_file(path)
 
     def put(self, parts: Mapping[str, Any], value: Value) -> str:
         """Write an entry; an older one with this key is replaced.
@@ -322,11 +327,12 @@ class Store:
         DataCorruptError
             If a file is damaged, missing, or too many.
         """
-        files = self._meta(key, "files")["files"]
-        folder = self.root / key
-        if _hash_files(folder) != files:
-            raise self._damaged(key, "its files are not those that were written")
-        return folder
+        with self._not_replaced(key):
+            files = self._meta(key, "files")["files"]
+            folder = self.root / key
+            if _hash_files(folder) != files:
+                raise self._damaged(key, "its files are not those that were written")
+            return folder
 
     def get_or_fill(
         self, parts: Mapping[str, Any], fill: Callable[[Path], None]
@@ -423,6 +429,14 @@ class Store:
         if sha256_json(meta["parts"]) != key:
             raise self._damaged(key, "its parts do not give its key")
         return meta
+
+    @contextmanager
+    def _not_replaced(self, key: str) -> Iterator[None]:
+        # Who reads holds no lock: a writer may take the files away meanwhile.
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise self._damaged(key, f"{error.filename or error} is gone") from error
 
     def _damaged(self, key: str, reason: str) -> DataCorruptError:
         return DataCorruptError(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from neurovis.core.errors import DataCorruptError
+
 
 def hash_state_dict(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 over names, dtypes, shapes and values, sorted by name.
@@ -39,3 +41,33 @@ def hash_state_dict(state: Mapping[str, Tensor]) -> str:
         # bfloat16 has no NumPy form: hash raw bytes.
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def check_no_nan(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise if a tensor holds NaN: all that a network computes of it would be NaN.
+
+    Infinity is let through: masks of attention may hold it.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Named tensors.
+    source : str
+        Where they came from, for the message.
+
+    Raises
+    ------
+    DataCorruptError
+        If one does; all are counted and the first few are named.
+
+    Examples
+    --------
+    >>> check_no_nan({"bias": torch.zeros(3)}, "example")
+    """
+    broken = [name for name, value in state.items() if value.isnan().any()]
+    if broken:
+        shown = ", ".join(broken[:4]) + (", ..." if len(broken) > 4 else "")
+        raise DataCorruptError(
+            f"{source} holds NaN in {len(broken)} of {len(state)} tensors ({shown}): "
+            "its training failed, or it is damaged. Get or make it again."
+        )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from neurovis.core.array_files import write_array
 from neurovis.core.brain_space import (
     BrainSpace,
     describe_space,
@@ -19,10 +20,10 @@ from neurovis.core.checks import check_columns, check_path, check_whole
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import (
     DECODER_ERRORS,
-    atomic_path,
     corrupt,
     read_json,
     read_table,
+    sha256_bytes,
     write_json,
     write_table,
 )
@@ -33,8 +34,10 @@ BETAS_FILE = "betas.npy"
 STIMULI_FILE = "stimuli.parquet"
 UNITS_FILE = "units.parquet"
 META_FILE = "responses.json"
+_TOGETHER = (BETAS_FILE, STIMULI_FILE, UNITS_FILE)
 _MOST_COUNTS = 4  # told one by one
 _VALUES_AT_ONCE = 2**22
+_MARK_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -391,8 +394,8 @@ def save_responses(folder: str | Path, responses: UnitResponses) -> None:
     folder = Path(folder)
     # Without it the folder is incomplete, so that old and new files never mix.
     (folder / META_FILE).unlink(missing_ok=True)
-    with atomic_path(folder / BETAS_FILE) as part, part.open("wb") as file:
-        np.save(file, np.asarray(responses.betas, np.float32, order="F"))
+    betas = np.asarray(responses.betas, np.float32, order="F")
+    write_array(folder / BETAS_FILE, betas)
     write_tables(folder, responses)
 
 
@@ -416,8 +419,15 @@ def write_tables(folder: Path, responses: UnitResponses) -> None:
         "response_unit": responses.response_unit,
         "fingerprints": dict(responses.fingerprints),
         "notes": list(responses.notes),
+        "beginnings": {name: _beginning(folder / name) for name in _TOGETHER},
     }
     write_json(folder / META_FILE, meta)
+
+
+def _beginning(path: Path) -> str:
+    """Return the SHA-256 of the first 64 KiB: that of another subject differs."""
+    with path.open("rb") as file:
+        return sha256_bytes(file.read(_MARK_BYTES))
 
 
 def open_responses(
@@ -442,7 +452,7 @@ def open_responses(
     FileNotFoundError
         If a file is missing.
     DataCorruptError
-        If a file is damaged or truncated.
+        If a file is damaged, truncated, or not the one that was saved with the others.
     """
     folder = check_path("folder", folder, kind="folder")
     meta = read_json(check_path("folder", folder / META_FILE))
@@ -457,7 +467,7 @@ def open_responses(
     except DECODER_ERRORS as error:
         raise corrupt(path, "NumPy array", error) from error
     try:
-        return UnitResponses(
+        responses = UnitResponses(
             betas=betas,
             stimuli=read_table(folder / STIMULI_FILE),
             units=read_table(folder / UNITS_FILE),
@@ -470,6 +480,11 @@ def open_responses(
                 for key in ("name", "subject", "response_unit", "fingerprints")
             },
         )
+        # Folders of earlier versions do not tell.
+        for name, mark in meta.get("beginnings", {}).items():
+            if _beginning(folder / name) != mark:
+                raise ValueError(f"{name} is not the file that was saved")
+        return responses
     except (KeyError, TypeError, ValueError) as error:
         raise DataCorruptError(
             f"The files of {folder} do not belong together ({error}). Remove the "

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -236,15 +237,26 @@ def test_one_fingerprint_for_other_numbers_of_pictures_mixes_nothing(tmp_path, c
         assert found["layer2:gap"].shape == (n, 48)
 
 
-def test_a_second_writer_is_refused_and_told_who_writes(tmp_path, cnn):
-    extract_features(cnn, PICTURES, ["layer2:gap"], store=tmp_path)
+def test_a_second_writer_waits_and_reads_what_the_first_one_wrote(
+    tmp_path, cnn, caplog
+):
+    first = extract_features(cnn, PICTURES, ["layer2:gap"], store=tmp_path)
     (entry,) = tmp_path.iterdir()
-    entry.rename(tmp_path / "elsewhere")
-    with (
-        lock(entry),
-        pytest.raises(BlockingIOError, match=f'"pid": {os.getpid()}'),
-    ):
-        extract_features(cnn, PICTURES, ["layer2:gap"], store=tmp_path)
+    away = entry.rename(tmp_path / "elsewhere")
+    written = (away / "features.npy").stat().st_mtime_ns
+    with ThreadPoolExecutor(1) as other:
+        with lock(entry):
+            waiting = other.submit(
+                extract_features, cnn, PICTURES, ["layer2:gap"], store=tmp_path
+            )
+            while "waiting for" not in caplog.text:
+                assert not waiting.done()
+                time.sleep(0.01)
+            assert f'"pid": {os.getpid()}' in caplog.text
+            away.rename(entry)
+        second = waiting.result()
+    np.testing.assert_array_equal(second["layer2:gap"], first["layer2:gap"])
+    assert (entry / "features.npy").stat().st_mtime_ns == written
 
 
 KILLED = """
@@ -318,19 +330,26 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bytes(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_another_process_that_writes_is_named_and_its_work_is_taken_on(tmp_path):
+def test_another_process_that_writes_is_named_and_its_work_is_taken_on(
+    tmp_path, caplog
+):
     flag, folder = tmp_path / "waiting", tmp_path / "store"
-    with subprocess.Popen(killed_command(folder, 14, flag)) as writer:
+    with (
+        subprocess.Popen(killed_command(folder, 14, flag)) as writer,
+        ThreadPoolExecutor(1) as other,
+    ):
         try:
             while not flag.exists():
                 assert writer.poll() is None
                 time.sleep(0.05)
-            with pytest.raises(BlockingIOError, match=f'"pid": {writer.pid}'):
-                extract_24(folder)
+            waiting = other.submit(extract_24, folder)
+            while f'"pid": {writer.pid}' not in caplog.text:
+                assert not waiting.done()
+                time.sleep(0.05)
             assert len(list(folder.glob("*.partial"))) == 2
         finally:
             writer.kill()
-    extract_24(folder)
+        waiting.result()
     extract_24(tmp_path / "whole")
     assert content(folder) == content(tmp_path / "whole")
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neurovis.core import device
 from neurovis.core.device import (
     AUTO_BATCH,
     autocast_dtype,
@@ -94,6 +95,39 @@ def test_cuda_devices_are_resolved_with_their_index():
 
 def test_mixed_precision_on_the_cpu_is_bfloat16():
     assert autocast_dtype(CPU) == torch.bfloat16
+
+
+def write_group(folder, names, limit, used, cache):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(names, (limit, used, f"{cache[0]} {cache[1]}"), strict=True):
+        (folder / name).write_text(f"{text}\n")
+
+
+V2 = ("memory.max", "memory.current", "memory.stat")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_tightest_control_group_above_the_process_counts(tmp_path, version):
+    groups, mount = tmp_path / "cgroup", tmp_path / "fs"
+    names, cache = (
+        (V2, "inactive_file") if version == 2 else (V1, "total_inactive_file")
+    )
+    line = "0::/slurm/job" if version == 2 else "4:cpu,memory:/slurm/job"
+    groups.write_text(f"1:name=systemd:/\n{line}\n")
+    top = mount if version == 2 else mount / "memory"
+    write_group(top / "slurm", names, 1000, 700, (cache, 50))
+    write_group(top / "slurm" / "job", names, 900, 100, (cache, 0))
+    write_group(top / "other", names, 10, 10, (cache, 0))
+    free = device._control_group_memory(groups, mount)
+    assert free == 1000 - 700 + 50
+    write_group(top / "slurm", names, "max", 700, (cache, 50))
+    assert device._control_group_memory(groups, mount) == 800
+    # A container shows the group of the process at its top, under another path.
+    groups.write_text(line.replace("/slurm/job", "/of/the/host"))
+    write_group(top, names, 500, 600, (cache, 0))
+    assert device._control_group_memory(groups, mount) == 0
+    assert device._control_group_memory(tmp_path / "none", mount) > 2**60
 
 
 def test_free_memory_lies_between_nothing_and_what_is_built_in():
