@@ -21,6 +21,7 @@ version = release = neurovis.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "myst_parser",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -91,6 +92,9 @@ COMMANDS = (
     "run diet",
     "run braindive",
     "run brainscuba",
+    "sweep run",
+    "sweep status",
+    "sweep retry",
     "fit oat",
     "fit encoding",
     "fit brain-encoder",

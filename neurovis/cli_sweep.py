@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from neurovis.cli_run import finish, say
+from neurovis.cli_run import say
 
 
 class _StudyFirst(TyperGroup):
@@ -130,6 +130,7 @@ def _tell_estimate(study: Any, folder: Path, engine: str) -> None:
 
 
 def _sweep(study: Any, folder: Path, engine: str, *, again: bool) -> None:
+    from tasks.leaderboard_report import report_results
     from tasks.sweep import run_sweep
 
     folder = folder.absolute()
@@ -141,7 +142,12 @@ def _sweep(study: Any, folder: Path, engine: str, *, again: bool) -> None:
     for name, error in result.failed:
         say(f"failed: {name}: {error}")
     if result.n_found + result.n_computed:
-        finish(folder)
+        try:
+            lines = report_results([folder], folder / "leaderboard")
+        except ValueError as error:  # jobs that do not belong on one leaderboard
+            lines = [f"no leaderboard: {error}"]
+        for line in lines:
+            say(line)
     if result.failed:
         say(f"logs: {folder / 'jobs'}; try again: neurovis sweep retry {folder}")
         raise typer.Exit(1)

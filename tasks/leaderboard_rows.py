@@ -107,7 +107,7 @@ def load_results(paths: Sequence[str | Path]) -> list[RunScore]:
             jobs = job_scores(folder)
             if not jobs:
                 raise FileNotFoundError(
-                    f"{folder} holds no job that this version of neurovis finished. "
+                    f"{folder} holds no finished job. "
                     f"`neurovis sweep status {folder}` tells how its jobs stand."
                 )
             prefix = f"{name}/" if len(folders) > 1 else ""

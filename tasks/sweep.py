@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -35,6 +36,7 @@ JOBS_TABLE = "jobs.parquet"
 TIMES_TABLE = "times.csv"
 # A job that takes its worker down so often is not given to another one.
 _MOST_LOSSES = 10
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def run_sweep(
     tell = on_event or logger.warning
     keyed = key_jobs(study)
     states = {each.name: folder.state(each) for each in keyed}
-    write_sweep(folder, study, engine)
+    write_sweep(folder, study, keyed, engine)
     skipped = ("finished",) if again else ("finished", "failed")
     todo = [each for each in keyed if states[each.name] not in skipped]
     n_found = sum(state == "finished" for state in states.values())
@@ -189,7 +191,9 @@ def _compute(
 ) -> None:
     needs = needs_of([each.job for each in todo])
     profile = read_profile(spec.profile, study.profiles) if spec.profile else None
-    n_planned = profile.workers if profile else spec.n_workers or 1
+    # Jobs that wait are what brings more workers, where their number follows the work.
+    follows = profile is not None and profile.min_workers is not None
+    n_planned = profile.workers if profile is not None and follows else 1
     engine = open_engine(
         spec, needs, folder=folder.root, profiles=study.profiles, on_event=tell
     )
@@ -207,7 +211,6 @@ def _outcomes(
     client: Any, todo: Sequence[KeyedJob], folder: SweepFolder, n_planned: int
 ) -> "Iterator[Outcome]":
     """Give jobs to workers, few at a time, and yield how they ended."""
-    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
     from tasks.sweep_jobs import run_job
@@ -215,10 +218,8 @@ def _outcomes(
     waiting = list(reversed(todo))
     losses = dict.fromkeys((each.name for each in todo), 0)
     begun = {each.name: len(folder.attempts(each.name)) for each in todo}
-    running = {}
-    finished: Any = as_completed(  # type: ignore[no-untyped-call]
-        loop=client.loop, raise_errors=False
-    )
+    running: dict[str, tuple[KeyedJob, Any]] = {}
+    ended: Queue[Any] = Queue()
 
     def submit(keyed: KeyedJob) -> None:
         needs = keyed.job.resources
@@ -232,18 +233,24 @@ def _outcomes(
             resources=tags,
             pure=False,
         )
-        running[future.key] = keyed
-        finished.add(future)
+        running[future.key] = keyed, future  # a job whose future is gone is dropped
+        future.add_done_callback(ended.put)
 
     while waiting or running:
-        # Few wait at workers: one that is slow holds back nothing but its own job.
+        # None waits at a worker: one that is slow holds back nothing but its own job.
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        while waiting and len(running) <= max(n_workers, n_planned):
+        while waiting and len(running) < max(n_workers, n_planned):
             submit(waiting.pop())
-        future = next(finished)
-        keyed = running.pop(future.key)
+        try:
+            future = ended.get(timeout=_LOOK_S)
+        except Empty:  # workers may have come
+            continue
+        keyed, _ = running.pop(future.key)
         if future.status == "finished":
-            yield future.result()
+            outcome = future.result()
+            # What is held lies on its worker, and is computed again with another one.
+            future.release()
+            yield outcome
             continue
         error = future.exception() if future.status == "error" else None
         if error is None:

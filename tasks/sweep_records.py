@@ -317,8 +317,10 @@ def _hash_file(path: Path) -> str:
         return sha256_bytes(str(size).encode() + first + file.read())
 
 
-def write_sweep(folder: SweepFolder, study: Study, engine: str) -> None:
-    """Write what a sweep is to do, for `read_sweep`.
+def write_sweep(
+    folder: SweepFolder, study: Study, keyed: Sequence[KeyedJob], engine: str
+) -> None:
+    """Write what a sweep is to do, for `read_sweep` and `job_scores`.
 
     Parameters
     ----------
@@ -326,6 +328,8 @@ def write_sweep(folder: SweepFolder, study: Study, engine: str) -> None:
         Its folder.
     study : Study
         The study.
+    keyed : sequence of KeyedJob
+        Its jobs.
     engine : str
         Where it computes.
     """
@@ -334,6 +338,7 @@ def write_sweep(folder: SweepFolder, study: Study, engine: str) -> None:
         "name": study.name,
         "engine": engine,
         "jobs": [asdict(job) for job in study.jobs],
+        "keys": [each.key for each in keyed],
         "profiles": study.profiles,
     }
     write_json(folder.root / "run.json", call)
@@ -378,6 +383,8 @@ def read_sweep(root: str | Path) -> tuple[SweepFolder, Study, str]:
             Job(**{**each, "resources": Resources(**each["resources"])})
             for each in call["jobs"]
         )
+        if len(call["keys"]) != len(jobs):
+            raise KeyError("keys")
         study = Study(call["name"], jobs, call["profiles"])
         return SweepFolder(Path(root).absolute()), study, call["engine"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -405,10 +412,37 @@ def job_scores(root: str | Path) -> list[tuple[str, Score]]:
     FileNotFoundError, DataCorruptError
         If the folder holds no sweep, or a finished job is damaged.
     """
-    folder, study, _ = read_sweep(root)
+    folder, jobs = recorded_jobs(root)
     store = folder.store
-    finished = [keyed for keyed in key_jobs(study) if keyed.key in store]
+    finished = [each for each in jobs if each.key in store]
     return [(each.name, Score.load(store.get_folder(each.key))) for each in finished]
+
+
+def recorded_jobs(root: str | Path) -> tuple[SweepFolder, list[KeyedJob]]:
+    """Read the jobs of a sweep with the keys that they were computed under.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder of a sweep.
+
+    Returns
+    -------
+    SweepFolder
+        Its folder.
+    list of KeyedJob
+        In the order of the study, without `parts`: data and source code may have
+        changed since then.
+
+    Raises
+    ------
+    FileNotFoundError, DataCorruptError
+        If the folder holds no sweep, or a damaged one.
+    """
+    folder, study, _ = read_sweep(root)
+    keys = read_json(folder.root / "run.json")["keys"]
+    pairs = zip(study.jobs, keys, strict=True)
+    return folder, [KeyedJob(job, {}, key) for job, key in pairs]
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def test_a_job_that_cannot_run_is_told_before_anything(study, tmp_path, capsys):
 def test_status_tells_what_is_finished_and_what_failed(study, tmp_path, capsys):
     folder = SweepFolder(tmp_path / "out")
     read = read_study(study)
-    write_sweep(folder, read, "local:1")
+    write_sweep(folder, read, key_jobs(read), "local:1")
     first = key_jobs(read)[0]
     run_job(str(folder.root), first)
     code, out, err = call("status", folder.root, capsys=capsys)
@@ -84,7 +84,7 @@ def test_status_tells_what_is_finished_and_what_failed(study, tmp_path, capsys):
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(STUDY.replace("curve_in_lines", "curve_in_line"))
     other = read_study(wrong)
-    write_sweep(folder, other, "local:1")
+    write_sweep(folder, other, key_jobs(other), "local:1")
     run_job(str(folder.root), key_jobs(other)[0])
     _, out, _ = call("status", folder.root, capsys=capsys)
     assert "2 jobs: 0 finished, 1 failed, 0 running, 0 interrupted, 1 waiting" in out

@@ -102,7 +102,7 @@ def convert_clipcap(
     compared with embeddings.
     """
     state = read_state_dict(source, sha256)
-    path, folder = Path(source), check_writable_folder(folder)
+    path = Path(source)
     words = _part(state, _LANGUAGE, path)
     words = {n: v for n, v in words.items() if not _MASK.fullmatch(n)}
     mapper = _mapper(_part(state, _MAPPER, path), words, path)
@@ -120,7 +120,7 @@ def convert_clipcap(
         embedding={"network": network, "n_features": mapper.n_features},
         notes=(f"{name} was converted from the CLIPCap checkpoint {path.name}.",),
     )
-    save_captioner(folder, captioner)
+    save_captioner(check_writable_folder(folder), captioner)
     return captioner
 
 

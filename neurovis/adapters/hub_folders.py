@@ -5,7 +5,8 @@ Weights are read from safetensors only.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +92,37 @@ def is_hub_name(source: str | Path) -> bool:
         True for texts such as "owner/name".
     """
     return isinstance(source, str) and _HUB_NAME.fullmatch(source) is not None
+
+
+@contextmanager
+def hub_offline(off: bool = True) -> Iterator[None]:
+    """Keep huggingface_hub, and what is built on it, off the network in the block.
+
+    Its own ``local_files_only=True`` does not: version 2 asks the hub which programs
+    there are, and it does not reach parts of a model that lie in other repositories.
+
+    Parameters
+    ----------
+    off : bool, default True
+        False changes nothing.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    if not off:
+        yield
+        return
+    # It reads its variables only when it is imported.
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def find_hub_folder(

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurovis.adapters.hub_folders import hub_offline
+from neurovis.adapters.weights import downloads_are_off
 from neurovis.core.checks import check_option, suggest
 from neurovis.core.errors import MissingDependencyError
 
@@ -96,7 +98,11 @@ def create_open_clip(name: str) -> nn.Module:
     open_clip = import_open_clip()
     model, config = published_config(name)
     try:
-        with warnings.catch_warnings(), _quiet_root_logger():
+        with (
+            warnings.catch_warnings(),
+            _quiet_root_logger(),
+            hub_offline(downloads_are_off()),
+        ):
             warnings.simplefilter("ignore")  # advice on weights that are not loaded
             built: nn.Module = open_clip.create_model(
                 model,
@@ -148,8 +154,8 @@ def open_clip_tokenizer(name: str) -> Callable[[list[str]], Tensor]:
     told = open_clip.get_model_config(model)["text_cfg"]
     source = told.get("hf_tokenizer_name")
     try:
-        with _quiet_root_logger():
-            # Not from the hub without being asked.
+        # Not from the hub without being asked.
+        with _quiet_root_logger(), hub_offline():
             options = {"local_files_only": True} if source else {}
             found: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(
                 model, **options

@@ -387,6 +387,7 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
     # Slow to import, and needed here only.
     import timm
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
+    from huggingface_hub import try_to_load_from_cache as find_in_cache
     from huggingface_hub.errors import EntryNotFoundError
 
     config = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
@@ -395,18 +396,18 @@ def timm_state_dict(name: str) -> dict[str, Tensor]:
         raise ValueError(f"timm has no weights on the hub for {name!r}.{hint}")
     repository, _, revision = config.hf_hub_id.partition("@")
     filename = config.hf_hub_filename or "model.safetensors"
-    offline = downloads_are_off()
+    where = repository, filename
+    # What is here is not asked for: the hub's own download would do so always.
+    path = find_in_cache(*where, revision=revision or None)
     try:
-        path = hf_hub_download(
-            repository,
-            filename,
-            revision=revision or None,
-            local_files_only=offline,
-        )
+        if not isinstance(path, str):
+            if downloads_are_off():
+                raise FileNotFoundError
+            path = hf_hub_download(*where, revision=revision or None)
     except (OSError, EntryNotFoundError) as error:
         reason = (
             "downloads are off (HF_HUB_OFFLINE or NEUROVIS_OFFLINE is set)"
-            if offline
+            if downloads_are_off()
             else f"the download failed: {error}"
         )
         raise FileNotFoundError(

@@ -329,6 +329,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bytes(tmp_path):
     assert len(list((tmp_path / "killed").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_another_process_that_writes_is_named_and_its_work_is_taken_on(
     tmp_path, caplog

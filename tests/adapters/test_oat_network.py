@@ -86,11 +86,13 @@ def test_published_architecture_has_the_published_numbers_of_parameters():
     assert n_parameters(network) == 18_255_843
 
 
-def test_weights_depend_on_the_seed_only():
+def test_weights_depend_on_the_seed_only_and_draw_nothing_from_the_caller():
     torch.manual_seed(1)
     one = OATNetwork(TINY, 0).state_dict()
     torch.manual_seed(2)
+    state = torch.get_rng_state()
     again, other = OATNetwork(TINY, 0).state_dict(), OATNetwork(TINY, 1).state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(
         one["pointer.readout.weight"], other["pointer.readout.weight"]

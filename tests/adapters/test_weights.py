@@ -441,6 +441,7 @@ print(json.dumps([messages, found]))
 """
 
 
+@pytest.mark.slow
 def test_timm_weights_come_from_the_cache_or_are_asked_for(tmp_path):
     name = "mobilenetv3_small_050.lamb_in1k"
     file = save(tmp_path / "published.safetensors")

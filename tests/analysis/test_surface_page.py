@@ -268,6 +268,7 @@ def test_the_pointer_finds_vertex_value_and_region(page, path, maps, hemisphere)
     assert page.inner_text("output") == "grey: undefined"
 
 
+@pytest.mark.slow
 def test_dragging_turns_the_brain_and_keys_do_too(page):
     before = picture_of(page)
     box = page.locator("canvas").bounding_box()

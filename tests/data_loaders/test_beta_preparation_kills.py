@@ -156,7 +156,7 @@ print(len(codes))
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".nii.gz"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_or_write_change_no_byte(tmp_path, suffix, seed):
     make_files(tmp_path, suffix)
     done = run(KILLS, tmp_path, str(seed))
@@ -238,6 +238,7 @@ def test_damaged_work_is_done_again(tmp_path, damage):
     assert contents(tmp_path / "store") == contents(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_one_result(tmp_path):
     recording = make_files(tmp_path, ".nii.gz")
     code = """

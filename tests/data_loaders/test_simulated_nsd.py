@@ -660,6 +660,7 @@ simulate({folder!r}, n_sessions=2, volume_shape=(24, 24, 24))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_simulation_leaves_no_folder_that_looks_complete(tmp_path):
     folder = tmp_path / "nsd"
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))

@@ -3,7 +3,7 @@
 One process imports what a verb needs; each attempt at the verb is a fork of it, which
 calls what the console script `neurovis` calls. A step is whatever an attempt does to a
 file of its working folder: it opens it to write, synchronises, renames or removes it,
-or makes a folder.
+or makes a folder. It ends just before that; of opening, just after, with an empty file.
 """
 
 import importlib
@@ -20,14 +20,28 @@ POLL_S = 0.005
 
 
 class Steps:
-    """Counts steps, and sends this process a signal at one of them."""
+    """Counts steps, and sends this process a signal at one of them.
+
+    The moment is a number of steps, or the begin of the name of a file to be opened.
+    """
 
     def __init__(self, number, moment):
         self.number, self.moment, self.count = number, moment, 0
 
-    def step(self):
+    def step(self, opened=None):
         self.count += 1
-        if self.count == self.moment:
+        if isinstance(self.moment, str):
+            now = opened is not None and opened.startswith(self.moment)
+        else:
+            now = self.count == self.moment
+        if now and opened is not None:
+            sys.setprofile(self.send)  # as soon as the file is there, and empty
+        elif now:
+            self.send()
+
+    def send(self, frame=None, event=None, argument=None):
+        if frame is None or frame.f_code.co_filename != __file__:
+            sys.setprofile(None)
             os.kill(os.getpid(), self.number)
 
     def start(self):
@@ -45,7 +59,7 @@ class Steps:
             if isinstance(arguments[0], str | bytes | os.PathLike):
                 path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100
                 if path.startswith(home):
-                    self.step()
+                    self.step(os.path.basename(path) if opened else None)  # noqa: PTH119
 
         os.fsync = counted
         sys.addaudithook(hear)

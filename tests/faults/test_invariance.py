@@ -276,7 +276,7 @@ def test_order_of_models_and_an_interruption_of_an_object_search(tmp_path, told)
     whole, back = tmp_path / "whole", tmp_path / "back"
     for name, by in {
         "trials": ["model", "stimulus_id", "subject"],
-        "scores": ["subject", "condition", "metric"],
+        "scores": ["model", "condition", "metric"],
     }.items():
         found, expected = (sorted_rows(f, name, by) for f in (back, whole))
         pd.testing.assert_frame_equal(found, expected)

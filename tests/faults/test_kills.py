@@ -1,8 +1,8 @@
 """Verbs that are killed or interrupted in the middle of their work.
 
 Each verb is run through its command line, in processes of its own, and gets its signal
-at a step of its writing: just before a file is opened, synchronised, renamed or
-removed.
+at a step of its writing: a file was just opened and is empty, or is about to be
+synchronised, renamed or removed.
 """
 
 import json
@@ -39,13 +39,15 @@ HOUR_S = 3600
 
 @dataclass(frozen=True)
 class Verb:
-    """A command line, what its folder begins with, and what kills may leave there.
+    """A command line, and what its working folder begins with.
 
-    Stores are for many writers, who cannot know each other's leftovers.
+    A kill hits the moment when `opens` is written, and may leave `leaves`: stores are
+    for many writers, who cannot know each other's leftovers.
     """
 
     words: str
     begins_with: str | None = None
+    opens: str = "run.json"
     leaves: str = r".*/\w{64}\.lock|store/(.*/)?(\.probe|hashes/\w+\.json)\.part-\d+"
 
     @property
@@ -103,10 +105,12 @@ def assert_ended_by(number, ended):
         assert (ended["code"], ended["errors"]) == (130, TOLD)
 
 
-# Once near the end; then three times, each time some way from where it was resumed.
+# Where a named file is empty; near the end; three times, each time some way from where
+# it was resumed.
 LIVES = (
-    ((KILL, 0.6, 0.97),),
-    ((KILL, 0.05, 0.3), (KILL, 0.05, 0.3), (INTERRUPT, 0.05, 0.3)),
+    ((KILL, None),),
+    ((KILL, (0.6, 0.97)),),
+    ((KILL, (0.05, 0.3)), (KILL, (0.05, 0.3)), (INTERRUPT, (0.05, 0.3))),
 )
 
 
@@ -120,8 +124,10 @@ def assert_equal_bytes_under_fire(verb, words, attempt, begin, home):
     assert leftovers == []
     for number, shots in enumerate(LIVES):
         folder = begin(home / f"life {number}")
-        for shot, low, high in shots:
-            moment = round(ended["steps"] * draw.uniform(low, high))
+        for shot, shares in shots:
+            moment = verb.opens
+            if shares is not None:
+                moment = round(ended["steps"] * draw.uniform(*shares))
             assert_ended_by(shot, attempt(words, folder, number=shot, moment=moment))
         for name in contents(folder)[1]:
             changed_s = (folder / name).stat().st_mtime - 2 * HOUR_S
@@ -138,8 +144,8 @@ def assert_equal_bytes_under_fire(verb, words, attempt, begin, home):
 
 def tell(told, verb):
     told(
-        f"`neurovis {verb.name}`: killed near its end; killed twice and interrupted by "
-        "Ctrl-C on its way; each time run again",
+        f"`neurovis {verb.name}`: killed while it writes `{verb.opens}`; near its end; "
+        "twice on its way, and interrupted by Ctrl-C; each time run again",
         f'Ctrl-C: exit code 130 and "{TOLD.strip()}"; all files of the reruns have the '
         "bytes of an undisturbed run",
     )
@@ -148,7 +154,8 @@ def tell(told, verb):
 EXPORT = Verb(
     "stimuli search-asymmetry --trials 1 --conditions left_right --set-sizes 6 "
     "--export psychopy --export bids --out set",
-    leaves=r"set/(psychopy|bids)\.part-\d+|set/.*\.part-\d+",
+    opens="stimuli.csv",
+    leaves=r"set/.*\.part-\d+",
 )
 
 
@@ -208,13 +215,13 @@ def provide(attempt, words, home):
 
 
 VERBS = (
-    Verb(SIMULATE, leaves=r"nsd\.part-\d+"),
-    Verb("data prepare nsd:{given}/nsd --store store"),
+    Verb(SIMULATE, opens="nsd_stim_info", leaves=r"nsd\.part-\d+"),
+    Verb("data prepare nsd:{given}/nsd --store store", opens="prepared.json"),
     Verb(FIT),
     Verb(
         "fit brain-encoder --data nsd:{given}/nsd --roi early --device cpu --out out "
-        "--features control:gabor:cycles4:grid4 --heads 2 --epochs 3 "
-        "--permutations 9 --bootstrap 9"
+        "--features control:gabor:cycles4:grid4 --heads 2 --epochs 2 "
+        "--readout transformer --permutations 9 --bootstrap 9"
     ),
     Verb(
         "train backbone --images {given}/pictures --widths 3,6,12,16,24 --epochs 2 "
@@ -231,13 +238,14 @@ VERBS = (
     ),
     Verb(
         "bank build {given}/pictures --backbone compact_vgg@seeded:0/8 --shard 4 "
-        "--layer stage3:gap --batch-size 2 --device cpu --out out"
+        "--layer stage3:gap --batch-size 2 --device cpu --out out",
+        opens="bank.json",
     ),
     Verb(
         "run search-asymmetry --models eccnet --weights seeded:0/16 --trials 1 "
         "--conditions cross,left_right --device cpu --out out"
     ),
-    Verb("report out", begins_with="fitted"),
+    Verb("report out", "fitted", "report.html", leaves=r"out/.*\.part-\d+"),
 )
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import neurovis
 from neurovis.cli import app
-from tests.faults.verbs import GROUPS, VERBS, WITHOUT_A_CALL, draw_pictures
+from tests.faults.verbs import GROUPS, VERBS, WITHOUT_A_CALL, draw_pictures, make_inputs
 from tests.faults.watch import (
     differences,
     file_hashes,
@@ -175,6 +175,8 @@ def test_cheap_verbs_leave_states_inputs_and_other_folders_alone(
 
 # ---------------------------------------------------------------- the network
 
+# A judge is read before the encoder that it judges.
+DRIVE = "generate braindive --encoder nowhere --region all --judge"
 # Commands that name what is not here, and what the error says. Weights with a name are
 # fetched, so that for them downloads are off.
 NAMED = {
@@ -183,13 +185,12 @@ NAMED = {
         ("run braindive --generator owner/name", "owner/name"),
         ("run brainscuba --captioner owner/name", "owner/name"),
         ("weights convert-clipcap {made}/clipcap.pt {out}", "openai-community/gpt2"),
+        (f"{DRIVE} open_clip:ViT-B-16-SigLIP@seeded:0", "timm/ViT-B-16-SigLIP"),
     ],
     "NEUROVIS_OFFLINE": [
-        (
-            "run search-asymmetry --models ivsn --weights imagenet-caffe",
-            "vgg16_features",
-        ),
-        ("bank build {made}/three --backbone timm:resnet18", "resnet18"),
+        ("run search-asymmetry --models ivsn --weights imagenet-caffe", "vgg16_feat"),
+        ("bank build {made}/three --backbone timm:resnet18", "timm/resnet18"),
+        (f"{DRIVE} open_clip:roberta-ViT-B-32@seeded:0", "roberta-base"),
     ],
 }
 ASKING = """
@@ -208,9 +209,8 @@ print(json.dumps(found))
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("variable", NAMED)
 def test_what_is_not_here_is_named_and_not_fetched(variable, tmp_path, told):
-    made, out = tmp_path / "made", tmp_path / "out"
-    draw_pictures(made)
-    (made / "clipcap.pt").write_bytes(b"not looked at")
+    make_inputs(tmp_path, "pictures")
+    made, out = tmp_path / "made", tmp_path / "new"
     lines = [line for line, _ in NAMED[variable]]
     words = [
         [word.format(made=made, out=out) for word in line.split()]

@@ -115,6 +115,10 @@ OBSERVERS = (
         "--samples 1 --device cpu --out {out}/shelves",
     ),
     ("report", "{out}/natural", ("{out}/natural",)),
+    # Its jobs are finished: workers are processes of their own.
+    ("sweep run", "{made}/study.toml --engine local:1 --out {out}/swept"),
+    ("sweep status", "{out}/swept"),
+    ("sweep retry", "{out}/swept", ("{out}/swept",)),
     (
         "fit oat",
         "--data simulated --appearance none --target-position true --epochs 1 "
@@ -327,6 +331,21 @@ def _people(made):
     write_slopes(made / "people")
     write_osie(made / "osie")
     (made / "few.toml").write_text("n_bootstrap = 5\n")
+    _finish_sweep(made / "study.toml", made.parent / "out" / "swept")
+
+
+def _finish_sweep(file, folder):
+    from tasks.study import read_study
+    from tasks.sweep_jobs import run_job
+    from tasks.sweep_records import key_jobs
+
+    file.write_text(
+        'name = "two models"\n[[experiments]]\nrun = "search-asymmetry"\n'
+        'models = ["chance", "saliency"]\n'
+        'options = {conditions = ["left_right"], trials = 1, n_bootstrap = 5}\n'
+    )
+    for keyed in key_jobs(read_study(file)):
+        assert run_job(str(folder), keyed).state == "finished"
 
 
 def _brains(made):

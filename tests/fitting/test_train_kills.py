@@ -110,6 +110,7 @@ def train_under_fire(folder, n_epochs):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_or_write_change_no_byte(tmp_path):
     assert train_under_fire(tmp_path, 10) > 3
 

@@ -283,6 +283,7 @@ def test_a_finished_ranking_is_left_as_it_is(finished, inputs):
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_ranking_ends_with_identical_tables(
     finished, inputs, tmp_path, monkeypatch
 ):

@@ -80,6 +80,7 @@ def test_encoders_reach_most_of_their_ceiling(done):
     assert ratio.between(0.6, 1.05).all()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_ends_with_equal_tables(
     tmp_path, done, network, monkeypatch
 ):

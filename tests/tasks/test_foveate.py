@@ -115,6 +115,7 @@ foveate_folder(sys.argv[1], sys.argv[2], FoveationSettings(px_per_deg=3.0), seed
 """
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_with_equal_bytes(source, made, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-c", CALL, str(source), str(out)]

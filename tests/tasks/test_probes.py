@@ -500,6 +500,7 @@ def test_untrained_weights_data_and_hashes_are_told(finished):
     assert any(name.startswith("objects92 rsa") for name in marks)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_alike(classes, tmp_path, monkeypatch):
     call = {"labelled": {"colours": classes}, **CALL}
     run_probes(MODELS[:2], tmp_path / "whole", **call)

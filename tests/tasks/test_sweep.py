@@ -1,26 +1,20 @@
 """Sweeps on real engines: every job once, whatever happens to workers."""
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-import pandas as pd
 import psutil
 import pytest
+from distributed import Client
 
 from neurovis.core.files import read_table, write_json
-from tasks.study import Job, Resources, Study, read_study
+from tasks.study import Job, Study, read_study
 from tasks.study_rehearsal import rehearse
 from tasks.sweep import JOBS_TABLE, TIMES_TABLE, run_sweep
-from tasks.sweep_records import SweepFolder, key_jobs
+from tests.tasks.dask_here import running_dask, wait_until
 from tests.tasks.sweep_studies import write_study
 
 QUICK = Job(
@@ -86,46 +80,39 @@ def test_nothing_is_written_for_an_engine_that_is_unknown(tmp_path):
 
 # ---------------------------------------------------- a scheduler that others started
 
+TAGS = "MEMORY_GIB=2"
+
+
+def worker_processes(nannies):
+    """Return the processes that compute; each nanny starts one, again and again."""
+    found = []
+    for nanny in nannies:
+        with suppress(psutil.Error):
+            found += [
+                each
+                for each in psutil.Process(nanny.pid).children(recursive=True)
+                if "spawn_main" in " ".join(each.cmdline())
+            ]
+    return found
+
 
 @contextmanager
-def dask_cluster(folder, n_workers, memory_gib=2):
-    """Start a scheduler and workers as their own processes, as a user would."""
-    file = folder / "scheduler.json"
-    flags = ["--host", "127.0.0.1", "--scheduler-file", str(file), "--no-dashboard"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "dask.log").open("w") as log:
-        dask = [sys.executable, "-m", "dask"]
-        start = {"stdout": log, "stderr": log, "env": environment, "cwd": folder}
-        scheduler = subprocess.Popen(
-            [*dask, "scheduler", "--port", "0", *flags], **start
-        )
-        while not file.is_file():
-            assert scheduler.poll() is None
-            time.sleep(0.1)
-        size = ["--nworkers", str(n_workers), "--nthreads", "1"]
-        tags = ["--resources", f"MEMORY_GIB={memory_gib}"]
-        workers = subprocess.Popen([*dask, "worker", *size, *tags, *flags], **start)
-        try:
-            yield json.loads(file.read_text())["address"], scheduler, workers
-        finally:
-            for process in (workers, scheduler):
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-            for process in (workers, scheduler):
-                process.wait(30)
+def dask_cluster(folder, n_workers):
+    """Start a scheduler and workers as a user would, and wait until all are there."""
+    with running_dask(folder, n_workers, tags=TAGS) as (address, processes):
+        scheduler, *nannies = processes
+        wait_until(lambda: len(worker_processes(nannies)) == n_workers, 120)
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout=120)
+        yield address, scheduler, nannies
 
 
-def worker_processes(nanny):
-    found = psutil.Process(nanny.pid).children(recursive=True)
-    return [each for each in found if "spawn_main" in " ".join(each.cmdline())]
-
-
-def kill_at_random(nanny, stop, killed, *, seed, every_s):
+def kill_at_random(nannies, stop, killed, *, seed, every_s):
     """Kill a worker again and again, as bad luck or a full machine does."""
     draw = random.Random(seed)
     while not stop.wait(draw.uniform(0.5, 1.5) * every_s):
         try:
-            victim = draw.choice(worker_processes(nanny))
+            victim = draw.choice(worker_processes(nannies))
             victim.kill()
             killed.append(victim.pid)
         except (psutil.Error, IndexError):
@@ -143,10 +130,10 @@ def test_a_study_whose_workers_are_killed_at_random_ends_as_a_serial_one(tmp_pat
     run_sweep(study, serial, engine="local:1")
 
     stop, killed, told = threading.Event(), [], []
-    with dask_cluster(tmp_path, 4) as (address, _, nanny):
+    with dask_cluster(tmp_path, 4) as (address, _, nannies):
         killer = threading.Thread(
             target=kill_at_random,
-            args=(nanny, stop, killed),
+            args=(nannies, stop, killed),
             kwargs={"seed": 7, "every_s": 6},
         )
         killer.start()
@@ -169,95 +156,3 @@ def test_a_study_whose_workers_are_killed_at_random_ends_as_a_serial_one(tmp_pat
     again = run_sweep(study, parallel, engine="local:1")
     assert (again.n_found, again.n_computed) == (len(study.jobs), 0)
     assert kept(parallel) == kept(serial)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(tmp_path):
-    study = Study("s", tuple(replace(QUICK, seed=seed) for seed in range(12)))
-    script = (
-        "from tests.tasks.test_sweep import *\n"
-        "study = Study('s', tuple(replace(QUICK, seed=seed) for seed in range(12)))\n"
-        f"if __name__ == '__main__':\n    run_sweep(study, {str(tmp_path)!r})\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-    while len(SweepFolder(tmp_path).store.keys()) < 3:
-        assert child.poll() is None
-        time.sleep(0.05)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    done = len(SweepFolder(tmp_path).store.keys())
-    assert done < 12
-    result = run_sweep(study, tmp_path, engine="local:1")
-    assert result.n_found >= done
-    assert result.n_found + result.n_computed == 12
-    assert set(tries(tmp_path)[1].values()) == {1}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_scheduler_that_dies_ends_the_sweep_and_loses_nothing(tmp_path):
-    study = Study("s", tuple(replace(QUICK, seed=seed) for seed in range(40)))
-    out = tmp_path / "out"
-
-    def end(scheduler):
-        while len(SweepFolder(out).store.keys()) < 2:
-            time.sleep(0.05)
-        scheduler.kill()
-
-    with dask_cluster(tmp_path, 1) as (address, scheduler, _):
-        killer = threading.Thread(target=end, args=(scheduler,))
-        killer.start()
-        with pytest.raises(ConnectionError, match="The scheduler was lost"):
-            run_sweep(study, out, engine=f"dask:{address}")
-        killer.join()
-    result = run_sweep(study, out, engine="local:1")
-    assert result.n_found >= 2
-    assert result.n_found + result.n_computed == 40
-    assert set(tries(out)[1].values()) == {1}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_worker_that_hangs_holds_back_one_job_alone(tmp_path):
-    study = Study("s", tuple(replace(QUICK, seed=seed) for seed in range(8)))
-    out = tmp_path / "out"
-    with dask_cluster(tmp_path, 2) as (address, _, nanny):
-        while len(worker_processes(nanny)) < 2:
-            time.sleep(0.1)
-        stopped = []
-
-        def stop_one():
-            while not SweepFolder(out).store.keys():
-                time.sleep(0.02)
-            folder = SweepFolder(out)
-            running = [k for k in key_jobs(study) if folder.state(k) == "running"]
-            stopped.append(psutil.Process(folder.attempts(running[0].name)[-1].pid))
-            stopped[0].suspend()
-            while len(folder.store.keys()) < 7:
-                time.sleep(0.05)
-            stopped[0].resume()
-
-        stopper = threading.Thread(target=stop_one)
-        stopper.start()
-        result = run_sweep(study, out, engine=f"dask:{address}")
-        stopper.join()
-    assert (result.n_computed, result.failed) == (8, ())
-    assert set(tries(out)[0].values()) == {1}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_job_that_needs_more_memory_than_its_worker_has_fails_alone(tmp_path):
-    hungry = replace(
-        QUICK,
-        options={**QUICK.options, "trials": 100_000},
-        resources=Resources(memory_gib=1.2),
-    )
-    study = Study("s", (hungry, replace(QUICK, resources=Resources(memory_gib=1.2))))
-    result = run_sweep(study, tmp_path, engine="local:1")
-    assert result.n_computed == 1
-    [(name, error)] = result.failed
-    assert name.startswith("search-asymmetry-chance-seed0")
-    assert "more memory than" in error or "emory" in error
-    assert pd.notna(error)

@@ -84,7 +84,7 @@ def test_what_a_sweep_is_to_do_comes_back_equal(tmp_path):
     model = {"name": "eccnet", "label": "é"}
     jobs = (QUICK, Job("encoding", model=model, subject=1, region="V1"))
     study = Study("s", jobs, {"short": {"cores": 1}})
-    write_sweep(SweepFolder(tmp_path), study, "local:2")
+    write_sweep(SweepFolder(tmp_path), study, key_jobs(study), "local:2")
     folder, again, engine = read_sweep(tmp_path)
     assert (folder.root, again, engine) == (tmp_path, study, "local:2")
     assert [each.key for each in key_jobs(again)] == [k.key for k in key_jobs(study)]
@@ -146,8 +146,8 @@ def test_states_tell_jobs_that_run_from_jobs_that_were_lost(tmp_path):
 
 def test_scores_of_finished_jobs_are_read_in_the_order_of_the_study(tmp_path):
     study = Study("s", (replace(QUICK, seed=1), QUICK, replace(QUICK, seed=2)))
-    write_sweep(SweepFolder(tmp_path), study, "local")
     keyed = key_jobs(study)
+    write_sweep(SweepFolder(tmp_path), study, keyed, "local")
     for each in keyed[:2]:
         run_job(str(tmp_path), each)
     found = job_scores(tmp_path)
