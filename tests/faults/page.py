@@ -44,7 +44,7 @@ def write_page(path, faults):
     write_text(path, "\n".join(parts))
 
 
-def tests_on_page(text):
+def named_tests(text):
     """Return the tests that a page names."""
     return set(re.findall(r"<sub>(tests/\S+)</sub>", text))
 
@@ -66,4 +66,4 @@ def _row(fault):
 def _cell(text):
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;")):
         text = text.replace(sign, instead)
-    return re.sub(r"([\\*_\[\]$])", r"\\\1", text)
+    return re.sub(r"([\\*_\[\]$`])", r"\\\1", text)

@@ -153,7 +153,7 @@ def tell(told, verb):
 
 EXPORT = Verb(
     "stimuli search-asymmetry --trials 1 --conditions left_right --set-sizes 6 "
-    "--export psychopy --export bids --out set",
+    "--rendering smooth --px-per-deg 8 --export psychopy --export bids --out set",
     opens="stimuli.csv",
     leaves=r"set/.*\.part-\d+",
 )
@@ -324,6 +324,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) - first))
         self.send_header("ETag", '"one"')
         self.end_headers()
+        server.starts.append(first)
         silent = server.silences.pop(0) if server.silences else len(data)
         self.wfile.write(data[first:silent])
         if silent < len(data):
@@ -336,7 +337,7 @@ def serve(data, *, ranges, silences):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.data, server.ranges, server.silences = data, ranges, list(silences)
-        server.seen, server.end = [], Event()
+        server.seen, server.starts, server.end = [], [], Event()
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -389,12 +390,13 @@ def test_a_download_that_is_killed_and_interrupted_ends_with_equal_bytes(
         assert_ended_well(fetch("killed"))
         assert_ended_well(fetch("whole"))
     assert server.seen[1] == f"bytes={n // 3}-"
+    assert server.starts[1] == (n // 3 if ranges else 0)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert contents(tmp_path / "whole")[1] == []
     told(
         f"`neurovis data fetch`, a server {'with' if ranges else 'without'} ranges: "
         "killed and interrupted by Ctrl-C on the way, killed while the archive was "
         "unpacked, then run again",
-        f"{'what was missing' if ranges else 'the whole file'} was sent again; all "
+        f"{'only what was missing' if ranges else 'the whole file'} was sent; all "
         "files have the bytes of an undisturbed download, nothing else is left",
     )
