@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 from tasks.study import make_study
-from tasks.study_tasks import call_task
+from tasks.study_calls import call_task
 from tasks.sweep import run_sweep
-from tasks.sweep_records import SweepFolder, key_jobs
+from tasks.sweep_keys import key_jobs
+from tasks.sweep_records import SweepFolder
 
 
 def study_of(n_jobs, trials, first_seed=0):
@@ -44,16 +45,7 @@ def time_loop(study):
     with tempfile.TemporaryDirectory() as name:
         for number, job in enumerate(study.jobs):
             call_task(
-                job.task,
-                Path(name) / str(number),
-                model=job.model,
-                subject=None,
-                region=None,
-                seed=job.seed,
-                data=None,
-                options=job.options,
-                store=Path(name) / "store",
-                device="cpu",
+                job, Path(name) / str(number), store=Path(name) / "store", device="cpu"
             )
         return time.perf_counter() - start
 

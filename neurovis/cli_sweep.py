@@ -70,7 +70,8 @@ def sweep_run(
 def sweep_status(out: Sweep) -> None:
     """Tell how the jobs of a sweep stand; nothing is computed."""
     from tasks.study_estimate import estimate_sweep
-    from tasks.sweep_records import STATES, count_others, key_jobs, read_sweep
+    from tasks.sweep_keys import key_jobs
+    from tasks.sweep_records import STATES, count_others, read_sweep
 
     folder, study, _ = read_sweep(out)
     keyed = key_jobs(study)
@@ -110,7 +111,8 @@ def _tell_estimate(study: Any, folder: Path, engine: str) -> None:
     from tasks.slurm_profile import job_script, read_profile
     from tasks.study_estimate import estimate_sweep, free_disk_mib
     from tasks.sweep import needs_of
-    from tasks.sweep_records import SweepFolder, key_jobs
+    from tasks.sweep_keys import key_jobs
+    from tasks.sweep_records import SweepFolder
 
     spec = parse_engine(engine)
     n_workers = spec.n_workers or 1

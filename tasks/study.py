@@ -316,7 +316,7 @@ def _data(task: str, data: Any, base: Path, where: str) -> str | None:
         raise ValueError(f"{where}: {task} takes no `data`; remove them.")
     if not isinstance(data, str) or not data:
         raise ValueError(f"{where}: `data` must be text; got {data!r}.")
-    if data == SIMULATED or data.startswith(f"{SIMULATED}:"):
+    if data.partition(":")[0] in (SIMULATED, "drawings"):
         return data
     from tasks.brain_sources import RDM_SOURCES, UNIT_SOURCES
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.study_tasks import SWEEP_TASKS
-from tasks.sweep_records import KeyedJob, SweepFolder
+from tasks.sweep_keys import KeyedJob
+from tasks.sweep_records import SweepFolder
 
 MEASURED, STATED, USUAL = "measured", "stated", "a rough guess"
 

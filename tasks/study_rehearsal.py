@@ -13,7 +13,7 @@ from typing import Any
 from neurovis.core.files import write_json
 from neurovis.core.log import progress
 from tasks.study import Job, Study
-from tasks.study_tasks import call_task
+from tasks.study_calls import call_task
 
 _OTHER_RUN = "<rehearsal of a study>"
 
@@ -60,18 +60,7 @@ def rehearse(study: Study, *, store: str | Path | None = None) -> None:
 
 def _error_of(job: Job, out: Path, store: Path) -> str:
     try:
-        call_task(
-            job.task,
-            out,
-            model=job.model,
-            subject=job.subject,
-            region=job.region,
-            seed=job.seed,
-            data=job.data,
-            options=job.options,
-            store=store,
-            device="cpu",
-        )
+        call_task(job, out, store=store, device="cpu")
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
         text = str(error.args[0] if isinstance(error, KeyError) else error)
         return "" if repr(_OTHER_RUN) in text else text

@@ -58,7 +58,7 @@ class SweepTask:
     @property
     def function(self) -> Callable[..., Any]:
         """The function of the experiment."""
-        function: Callable[..., Any] = _find(self.place)
+        function: Callable[..., Any] = find(self.place)
         return function
 
     @property
@@ -118,7 +118,7 @@ class SweepTask:
             if name not in filled and parameter.kind is not parameter.VAR_KEYWORD
         }
         if self.settings_class is not None:
-            kind = _find(self.settings_class)
+            kind = find(self.settings_class)
             hints = get_type_hints(kind)
             names = {each.name for each in fields(kind)} - {"seed", self.models}
             found |= {name: hints[name] for name in sorted(names)}
@@ -129,7 +129,7 @@ class SweepTask:
 _FILLED = ("out", "seed", "device", "store", "subjects", "regions")
 # Arguments that experiments hand on to `tasks.brain_sources.load_brain`.
 _LOADING = {"space": str, "preparation": str, "memory_gib": float}
-_GENERATORS = "neurovis.adapters.image_generators:load_image_generator"
+IMAGE_GENERATORS = "neurovis.adapters.image_generators:load_image_generator"
 
 SWEEP_TASKS = {
     "search-asymmetry": SweepTask(
@@ -217,7 +217,7 @@ SWEEP_TASKS = {
         "tasks.braindive_experiment:run_braindive",
         models="image_generator",
         form="loaded",
-        load=_GENERATORS,
+        load=IMAGE_GENERATORS,
         settings="settings",
         settings_class="tasks.braindive_experiment:DiveSettings",
         minutes=15.0,
@@ -236,7 +236,24 @@ SWEEP_TASKS = {
 """What a study can run; names are those of the command line."""
 
 
-def _find(place: str) -> Any:
+def find(place: str) -> Any:
+    """Return what stands at a place.
+
+    Parameters
+    ----------
+    place : str
+        ``module:name``.
+
+    Returns
+    -------
+    object
+        Function or class.
+
+    Examples
+    --------
+    >>> find("tasks.study_tasks:find") is find
+    True
+    """
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
@@ -339,7 +356,7 @@ def check_model(task: str, model: Any, where: str) -> None:
     if known.models is None:
         raise ValueError(f"{where}: {task} has no models to choose; remove `models`.")
     if known.form == "specs":
-        _spec(model, where)
+        model_spec(model, where)
         return
     if not isinstance(model, str) or not model:
         raise ValueError(f"{where}: a model of {task} must be text; got {model!r}.")
@@ -349,7 +366,26 @@ def check_model(task: str, model: Any, where: str) -> None:
         parse_features(model)
 
 
-def _spec(model: Any, where: str) -> Any:
+def model_spec(model: Any, where: str) -> Any:
+    """Return the model of a search as its experiment takes it.
+
+    Parameters
+    ----------
+    model : str or dict
+        Name, or table with `MODEL_KEYS`.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    tasks.models.ModelSpec
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If there can be no such model.
+    """
     from tasks.models import ModelSpec
 
     if isinstance(model, str):
@@ -363,94 +399,3 @@ def _spec(model: Any, where: str) -> Any:
         if not isinstance(value, str):
             raise ValueError(f"{where}: `{key}` of a model cannot be {value!r}.")
     return ModelSpec(**model)
-
-
-def call_task(
-    task: str,
-    out: Path,
-    *,
-    model: Any,
-    subject: str | int | None,
-    region: str | None,
-    seed: int,
-    data: str | None,
-    options: Mapping[str, Any],
-    store: Path,
-    device: str,
-) -> None:
-    """Run one cell of a grid; its tables are left in a folder.
-
-    Parameters
-    ----------
-    task : str
-        One of `SWEEP_TASKS`.
-    out : Path
-        Folder of the run.
-    model : str, dict or None
-        Model; None takes the defaults of the experiment.
-    subject : str, int or None
-        Subject; None takes all.
-    region : str or None
-        Region; None takes all units.
-    seed : int
-        Seed.
-    data : str or None
-        Data.
-    options : mapping
-        Further arguments.
-    store : Path
-        Where features are kept that other jobs need too.
-    device : str
-        Where to compute.
-    """
-    known = SWEEP_TASKS[task]
-    arguments: dict[str, Any] = {"out": out}
-    fills: dict[str, Any] = {"seed": seed, "device": device, "store": store}
-    arguments |= {name: value for name, value in fills.items() if known.has(name)}
-    rest = dict(options)
-    if known.settings is not None and known.settings_class is not None:
-        kind = _find(known.settings_class)
-        names = {field.name for field in fields(kind)}
-        chosen = {name: rest.pop(name) for name in list(rest) if name in names}
-        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
-        if "seed" in names and not known.has("seed"):
-            chosen["seed"] = seed
-        if known.models in names and model is not None:
-            chosen[str(known.models)] = (model,)
-        if chosen:
-            arguments[known.settings] = kind(**chosen)
-    if known.models is not None and known.has(known.models):
-        if model is not None:
-            arguments[known.models] = _make_model(known, model, device)
-        elif known.needs_models:
-            arguments[known.models] = None
-    if data is not None and known.data is not None:
-        arguments[known.data] = _make_data(task, data, seed)
-    if subject is not None:
-        arguments["subjects"] = [subject]
-    if region is not None:
-        arguments["regions"] = [region]
-    known.function(**arguments, **rest)
-
-
-def _make_model(known: SweepTask, model: Any, device: str) -> Any:
-    if known.form == "specs":
-        return [_spec(model, "the study")]
-    if known.form == "names":
-        return [model]
-    if known.load is None:
-        return model
-    if known.load == _GENERATORS:
-        return _find(known.load)(model, device=device)
-    name, _, weights = model.partition("@")
-    return _find(known.load)(name, weights or None)
-
-
-def _make_data(task: str, data: str, seed: int) -> Any:
-    if task == "object-search" and data == SIMULATED:
-        from tasks.simulated_search import SimulatedSearch
-
-        return SimulatedSearch(seed=seed)
-    if task == "brain-ranking":
-        return [data]
-    return data

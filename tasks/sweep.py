@@ -18,14 +18,8 @@ from tasks.engine_workers import WorkerNeeds
 from tasks.engines import EngineSpec, open_engine, parse_engine
 from tasks.slurm_profile import read_profile
 from tasks.study import Job, Study
-from tasks.sweep_records import (
-    Attempt,
-    KeyedJob,
-    SweepFolder,
-    key_jobs,
-    now,
-    write_sweep,
-)
+from tasks.sweep_keys import KeyedJob, key_jobs
+from tasks.sweep_records import Attempt, SweepFolder, now, write_sweep
 
 if TYPE_CHECKING:  # a worker needs torch, and who asks does not
     from tasks.sweep_jobs import Outcome

@@ -13,8 +13,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from neurovis.core.provenance import source_fingerprint
-from tasks.study_tasks import call_task
-from tasks.sweep_records import Attempt, KeyedJob, SweepFolder, dump, log_to, now
+from tasks.study_calls import call_task
+from tasks.sweep_keys import KeyedJob
+from tasks.sweep_records import Attempt, SweepFolder, dump, log_to, now
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,8 @@ def _attempt(folder: SweepFolder, keyed: KeyedJob, work: Path) -> None:
         _forget_peak()
         try:
             call_task(
-                job.task,
+                job,
                 work,
-                model=job.model,
-                subject=job.subject,
-                region=job.region,
-                seed=job.seed,
-                data=job.data,
-                options=job.options,
                 store=folder.features,
                 device="cuda" if job.resources.gpus else "cpu",
             )

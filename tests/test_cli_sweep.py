@@ -7,7 +7,8 @@ import pytest
 from neurovis.cli import main
 from tasks.study import read_study
 from tasks.sweep_jobs import run_job
-from tasks.sweep_records import SweepFolder, key_jobs, write_sweep
+from tasks.sweep_keys import key_jobs
+from tasks.sweep_records import SweepFolder, write_sweep
 
 STUDY = """
 name = "tiny"

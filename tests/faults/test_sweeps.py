@@ -16,7 +16,8 @@ from neurovis.core.files import read_table
 from tasks.study import Job, Study
 from tasks.sweep import TIMES_TABLE, run_sweep
 from tasks.sweep_jobs import run_job
-from tasks.sweep_records import SweepFolder, key_jobs
+from tasks.sweep_keys import key_jobs
+from tasks.sweep_records import SweepFolder
 from tests.tasks.dask_here import running_dask, wait_until
 
 QUICK = Job(

@@ -337,7 +337,7 @@ def _people(made):
 def _finish_sweep(file, folder):
     from tasks.study import read_study
     from tasks.sweep_jobs import run_job
-    from tasks.sweep_records import key_jobs
+    from tasks.sweep_keys import key_jobs
 
     file.write_text(
         'name = "two models"\n[[experiments]]\nrun = "search-asymmetry"\n'

@@ -1,11 +1,15 @@
 """Rehearsals: what a job would refuse is told before anything is computed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.study import Job, Study, make_study
 from tasks.study_rehearsal import rehearse
+from tasks.study_tasks import SWEEP_TASKS
+from tests.faults.verbs import make_inputs
+from tests.tasks.sweep_studies import write_study
 
 QUICK = {"conditions": ["curve_in_lines"], "trials": 1}
 
@@ -50,3 +54,65 @@ def test_weights_that_are_missing_come_to_light(tmp_path):
     job = Job("search-asymmetry", model=model, options=QUICK)
     with pytest.raises(ValueError, match=r"none\.safetensors"):
         rehearse(Study("s", (job,)))
+
+
+FEATURES = {"models": ["compact_vgg:stage1:gap"]}
+NSD = {"data": "nsd:nsd", "subjects": [1], "regions": ["V1v"]}
+IMAGES = {"data": "made/classes"}
+# One job of every experiment that needs no fitted model and no stimuli made before.
+EXPERIMENTS = {
+    "search-asymmetry": {"models": ["eccnet"], "options": QUICK},
+    "search-natural": {"models": ["centre"], "data": "made/scenes"},
+    "search-slopes": {
+        "models": ["chance"],
+        "data": "made/people",
+        "options": {"tasks": ["feature"]},
+    },
+    "free-viewing": {"models": ["centre"], "data": "made/osie"},
+    "object-search": {"models": ["chance_uniform"], "data": "simulated"},
+    "encoding": {**FEATURES, **NSD},
+    "brain-encoder": {
+        "data": "simulated:content",
+        "options": {"readout": "transformer", "n_runs": 2},
+    },
+    "clip-encoder": {**NSD, "models": ["sketch_clip"]},
+    "rsa": {**FEATURES, **NSD},
+    "brain-ranking": {**FEATURES, "data": "nsd:nsd", "regions": ["V1v"]},
+    "probes": {"models": ["compact_vgg"], "options": {"grating_px": 64}},
+    "foveation": {
+        "data": "drawings:5",
+        "models": ["reference"],
+        "options": {"recipe": "compact", "experiments": ["generalisation"]},
+    },
+    "diet": {**IMAGES, "models": ["natural"], "options": {"trials": 1}},
+    "braindive": {
+        "models": ["sketch:latent"],
+        "options": {"n_images": 4, "n_controls": 2},
+    },
+    "brainscuba": {"models": ["sketch_clip"], "options": {"n_brains": 1}},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_study(folder)
+    make_inputs(folder, "observers")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", EXPERIMENTS)
+def test_a_job_of_every_experiment_reaches_its_folder(task, data):
+    values = {"name": task, "experiments": [{"run": task, **EXPERIMENTS[task]}]}
+    study = make_study(values, base=data)
+    rehearse(study)
+    assert len(study.jobs) == 1
+    wrong = replace(study.jobs[0], options={"n_bootstrap": -1})
+    with pytest.raises(ValueError, match="1 of 1 jobs that were checked cannot run"):
+        rehearse(Study("s", (wrong,)))
+
+
+def test_every_experiment_is_rehearsed_or_needs_what_others_made():
+    assert set(SWEEP_TASKS) - set(EXPERIMENTS) == {"localiser", "metamers"}

@@ -11,12 +11,11 @@ from neurovis.core.files import write_json
 from neurovis.core.store import lock
 from tasks.study import Job, Resources, Study
 from tasks.sweep_jobs import run_job
+from tasks.sweep_keys import hash_content, key_jobs
 from tasks.sweep_records import (
     Attempt,
     SweepFolder,
-    hash_content,
     job_scores,
-    key_jobs,
     log_to,
     read_sweep,
     write_sweep,
