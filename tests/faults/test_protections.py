@@ -43,11 +43,7 @@ MUTATIONS = {
         "sweeps.py::test_a_worker_with_other_code_refuses_the_job",
     ),
     "the store of finished jobs": (
-        (
-            "neurovis.core.store",
-            "            return self.get_folder(key)\n        check_writable_folder",
-            "            self.get_folder('')\n        check_writable_folder",
-        ),
+        ("neurovis.core.store", "if _hash_files(folder) != files:", "if True:"),
         "sweeps.py::test_a_job_that_is_finished_is_never_computed_again",
     ),
 }
