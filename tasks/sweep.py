@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import check_writable_folder, read_json, write_table
 from neurovis.core.log import progress
 from neurovis.core.provenance import collect
@@ -104,11 +105,13 @@ def run_sweep(
     folder = open_folder(out)
     tell = on_event or logger.warning
     keyed = key_jobs(study)
-    states = {each.name: folder.state(each) for each in keyed}
     write_sweep(folder, study, keyed, engine)
-    skipped = ("finished",) if again else ("finished", "failed")
-    todo = [each for each in keyed if states[each.name] not in skipped]
-    n_found = sum(state == "finished" for state in states.values())
+    found = {each.name for each in keyed if _is_whole(folder, each)}
+    todo = [
+        each
+        for each in keyed
+        if each.name not in found and (again or folder.state(each) != "failed")
+    ]
     if todo:
         _compute(todo, folder, study, spec, tell)
     states = {each.name: folder.state(each) for each in keyed}
@@ -119,7 +122,19 @@ def run_sweep(
         if states[each.name] == "failed"
     )
     write_tables(folder, study, keyed)
-    return SweepResult(len(keyed), n_found, n_done - n_found, failed)
+    return SweepResult(len(keyed), len(found), n_done - len(found), failed)
+
+
+def _is_whole(folder: SweepFolder, keyed: KeyedJob) -> bool:
+    """Return whether a job is finished and its files are still those that it left."""
+    if keyed.key not in folder.store:
+        return False
+    try:
+        folder.store.get_folder(keyed.key)
+    except DataCorruptError as error:
+        logger.warning("computing again: %s", error)
+        return False
+    return True
 
 
 def open_folder(out: str | Path) -> SweepFolder:

@@ -65,6 +65,19 @@ def test_two_workers_share_jobs_and_a_second_sweep_computes_nothing(tmp_path):
     assert set(tries(tmp_path)[0].values()) == {1}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_result_that_was_damaged_is_computed_again(tmp_path):
+    study = Study("s", (QUICK, replace(QUICK, seed=1)))
+    run_sweep(study, tmp_path, engine="local:1")
+    before = kept(tmp_path)
+    [damaged, *_] = sorted(tmp_path.glob("store/*/scores.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    result = run_sweep(study, tmp_path, engine="local:1")
+    assert (result.n_found, result.n_computed, result.failed) == (1, 1, ())
+    assert kept(tmp_path) == before
+
+
 def test_a_folder_with_another_run_is_refused_before_anything(tmp_path):
     write_json(tmp_path / "run.json", {"task": "rsa"})
     with pytest.raises(ValueError, match="holds a run of 'rsa'"):
