@@ -247,7 +247,7 @@ def _outcomes(
 
     while waiting or running:
         # None waits at a worker: one that is slow holds back nothing but its own job.
-        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        n_workers = len(client.nthreads())
         while waiting and len(running) < max(n_workers, n_planned):
             submit(waiting.pop())
         try:
