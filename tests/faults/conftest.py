@@ -59,6 +59,7 @@ def told(request, record_property, tmp_path):
         text = re.sub(r"\s+", " ", str(saw)).strip()
         for folder in (tmp_path, Path.cwd()):
             text = text.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+        text = re.sub(r"/tmp/[^/\s]+/", "", text)  # other temporary folders
         record_property("fault", [happened, text])
 
     yield tell
