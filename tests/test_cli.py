@@ -309,7 +309,7 @@ def wrong_weights(tmp_path_factory):
         (["--weights", "nowhere.pth"], "`weights` must be an existing file; nowhere"),
         (["--weights", "{}/other.safetensors"], "other.safetensors do not fit: 26"),
         (["--weights", "{}/cut.safetensors"], "cut.safetensors.*truncated or damaged"),
-        (["--weights", "{}/page.safetensors"], "page.safetensors.*truncated or dam"),
+        (["--weights", "{}/page.safetensors"], "page.safetensors.*It is a web page"),
         (["--weights", "{}/weights.bin"], r"suffix.*'\.safetensors'.*got '\.bin'"),
         (["--backbone", "vgg19"], "Did you mean 'vgg16'"),
         (["--trials", "-2"], "`trials`"),

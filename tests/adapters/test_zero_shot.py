@@ -56,6 +56,9 @@ def whole_model(name=MODEL, seed=1):
         model = open_clip.create_model(name, pretrained=None).eval()
     with torch.no_grad():
         model.logit_scale.fill_(3.0)
+        for name, value in model.named_parameters():
+            if name == "text_decoder.text_projection":  # open_clip leaves it undrawn
+                value.fill_(0.0)
     return model.requires_grad_(False)
 
 

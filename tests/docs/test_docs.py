@@ -210,7 +210,8 @@ def document(page, name):
         if target.name == "index":
             return ROOT / "examples" / "GALLERY_HEADER.rst"
         return ROOT / "examples" / f"{target.name}.py"
-    return target.with_name(f"{target.name}.rst")
+    markdown = target.with_name(f"{target.name}.md")
+    return markdown if markdown.exists() else target.with_name(f"{target.name}.rst")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,11 +1,13 @@
 """The report of a leaderboard: what it shows, and which command writes it."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from neurovis.core.store import Store
 from neurovis.core.types import Score
 from tasks.encoding_scores import HELD_OUT, WHOLE
 from tasks.leaderboard import merge_results, merge_scores
@@ -15,6 +17,9 @@ from tasks.leaderboard_report import (
     report_results,
     write_leaderboard_report,
 )
+from tasks.study import Job, Study
+from tasks.sweep_keys import KeyedJob
+from tasks.sweep_records import SweepFolder, write_sweep
 from tests.tasks.leaderboard_examples import make_grid, make_run, make_score, save_run
 
 
@@ -86,21 +91,28 @@ def test_several_folders_are_merged_and_one_is_not(tmp_path):
         report_results(folders[:1])
 
 
-@pytest.mark.usefixtures("undrawn_figures")
-def test_the_finished_jobs_of_a_sweep_are_merged(tmp_path, monkeypatch):
-    from neurovis.core.files import write_json
-    from tasks import leaderboard_rows
+def keep_sweep(folder, scores):
+    """Leave the folder of a sweep whose jobs left these scores."""
+    sweep = SweepFolder(folder)
+    keyed = []
+    for n, score in enumerate(scores):
+        keyed.append(KeyedJob(Job("rsa", seed=n), {"n": n}, Store.key(n=n)))
+        sweep.store.get_or_fill({"n": n}, score.save)
+    study = Study("s", tuple(each.job for each in keyed))
+    write_sweep(sweep, study, keyed, "local")
+    return [each.name for each in keyed]
 
+
+@pytest.mark.usefixtures("undrawn_figures")
+def test_the_finished_jobs_of_a_sweep_are_merged(tmp_path):
     grid = make_grid(n_subjects=2, n_seeds=1)
-    jobs = [(run.source, run.score) for run in grid]
-    write_json(tmp_path / "sweep" / "run.json", {"task": "sweep"})
-    monkeypatch.setattr(leaderboard_rows, "job_scores", lambda folder: jobs)
+    names = keep_sweep(tmp_path / "sweep", [run.score for run in grid])
     out = tmp_path / "sweep" / "leaderboard"
     lines = report_results([tmp_path / "sweep"], out)
     assert re.match(r"  1\. good: ", lines[1])
-    assert set(Score.load(out).table["run"]) == {run.source for run in grid}
-    monkeypatch.setattr(leaderboard_rows, "job_scores", lambda folder: [])
-    with pytest.raises(FileNotFoundError, match="holds no job that this version"):
+    assert set(Score.load(out).table["run"]) == set(names)
+    shutil.rmtree(tmp_path / "sweep" / "store")
+    with pytest.raises(FileNotFoundError, match="holds no finished job"):
         report_results([tmp_path / "sweep"], out)
 
 
