@@ -259,6 +259,10 @@ def worker_variables(threads: int) -> dict[str, str]:
     return {
         **dict.fromkeys(names, str(threads)),
         "NEUROVIS_PROGRESS": "0",
+        # Dask would have memory returned at once, and numpy a third slower. These are
+        # the bounds that glibc comes to by itself.
+        "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
         # Network file systems have no locks, or slow ones.
         "DASK_DISTRIBUTED__WORKER__USE_FILE_LOCKING": "False",
         "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
