@@ -30,14 +30,14 @@ class Fault:
 
     @property
     def name(self):
-        return self.test.split("::")[-1]
+        return self.test.split("[")[0].split("::")[-1]
 
 
 def write_page(path, faults):
     """Write one table per file of tests, in the order of names."""
     parts = [HEAD]
     for file, group in groupby(sorted(faults, key=_place), lambda fault: fault.file):
-        parts.append(f"## {_title(file)}\n")
+        parts.append(f"## {_title(file)}\n\n`{file}`\n")
         parts.append("| what happened | what the user saw | test |\n|---|---|---|")
         parts += [_row(fault) for fault in group]
         parts.append("")
@@ -46,7 +46,13 @@ def write_page(path, faults):
 
 def named_tests(text):
     """Return the tests that a page names."""
-    return set(re.findall(r"<sub>(tests/\S+)</sub>", text))
+    found, file = set(), ""
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"`(tests/faults/test_\w+\.py)`", line):
+            file = heading[1]
+        elif name := re.search(r"<sub>(\S+)</sub> \|$", line):
+            found.add(f"{file}::{name[1].replace('<wbr>', '')}")
+    return found
 
 
 def _place(fault):
@@ -59,7 +65,8 @@ def _title(file):
 
 
 def _row(fault):
-    test = fault.test.split("[")[0]
+    # Long names may break at each word.
+    test = fault.name.replace("_", "_<wbr>")
     return f"| {_cell(fault.happened)} | {_cell(fault.saw)} | <sub>{test}</sub> |"
 
 
