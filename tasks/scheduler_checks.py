@@ -1,6 +1,5 @@
 """What a scheduler that others started must offer before jobs are sent to it."""
 
-import importlib.util
 import platform
 import secrets
 from collections.abc import Callable, Mapping
@@ -8,32 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from neurovis.core.files import sha256_bytes, sha256_file, write_text
+from neurovis.core.files import write_text
+from neurovis.core.provenance import source_fingerprint
 from tasks.engine_workers import GPU_TAG, MEMORY_TAG, SCRATCH, WorkerNeeds
 
-SOURCE_PACKAGES = ("neurovis", "stimuli", "data_loaders", "analysis", "tasks")
 _NUMERICAL = ("numpy", "scipy", "pandas", "torch")
-
-
-def source_fingerprint() -> str:
-    """Return the content hash of all source files of the suite.
-
-    Returns
-    -------
-    str
-        SHA-256 over the files of the five packages and their places in them.
-    """
-    lines = []
-    for package in SOURCE_PACKAGES:
-        spec = importlib.util.find_spec(package)
-        roots = list(spec.submodule_search_locations or ()) if spec else []
-        for root in roots:
-            files = sorted(Path(root).rglob("*.py"))
-            lines += [
-                f"{package}/{file.relative_to(root).as_posix()} {sha256_file(file)}"
-                for file in files
-            ]
-    return sha256_bytes("\n".join(sorted(lines)).encode())
 
 
 def check_workers(
@@ -103,7 +81,7 @@ def _make_probe(file: str, packages: tuple[str, ...]) -> Callable[[], dict[str, 
         answer = {name: version_of(name) for name in names}
         answer["python"] = platform.python_version()
         try:
-            from tasks.scheduler_checks import source_fingerprint
+            from neurovis.core.provenance import source_fingerprint
 
             answer["source"] = source_fingerprint()
         except ImportError as error:

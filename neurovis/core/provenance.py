@@ -1,5 +1,6 @@
 """How a result came about, collected at the end of a task."""
 
+import importlib.util
 import os
 import platform
 import re
@@ -141,26 +142,27 @@ def code_fingerprint() -> str:
     """
     package = Path(__file__).resolve().parents[1]
     parts = ("adapters", "fitting", "foveation", "generation")
-    return _hash_sources(
-        [file for part in parts for file in package.glob(f"{part}/*.py")]
-    )
+    files = sorted(file for part in parts for file in package.glob(f"{part}/*.py"))
+    return sha256_bytes(b"".join(sha256_file(file).encode() for file in files))
 
 
 @cache
 def source_fingerprint() -> str:
-    """Return the content hash of all source code but that of the command line.
+    """Return the content hash of all source files of the suite.
 
     Returns
     -------
     str
-        SHA-256 over the source files of the five packages: what was scored by other
-        code is not taken for a result of this one.
+        SHA-256 over the files of the five packages and their places in them: what was
+        scored by other code is not taken for a result of this one.
     """
-    home = Path(__file__).resolve().parents[2]
-    packages = ("neurovis", "stimuli", "data_loaders", "analysis", "tasks")
-    files = [file for name in packages for file in (home / name).rglob("*.py")]
-    return _hash_sources([file for file in files if not file.name.startswith("cli")])
-
-
-def _hash_sources(files: list[Path]) -> str:
-    return sha256_bytes(b"".join(sha256_file(file).encode() for file in sorted(files)))
+    lines = []
+    for package in ("neurovis", "stimuli", "data_loaders", "analysis", "tasks"):
+        spec = importlib.util.find_spec(package)
+        roots = list(spec.submodule_search_locations or ()) if spec else []
+        for root in roots:
+            lines += [
+                f"{package}/{file.relative_to(root).as_posix()} {sha256_file(file)}"
+                for file in Path(root).rglob("*.py")
+            ]
+    return sha256_bytes("\n".join(sorted(lines)).encode())

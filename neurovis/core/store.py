@@ -38,6 +38,7 @@ from neurovis.core.files import (
 )
 
 Value = TypeVar("Value", pd.DataFrame, dict[str, NDArray[Any]])
+Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
@@ -294,18 +295,15 @@ class Store:
             If a part, or what `compute` returns, cannot be stored.
         """
         key = self.key(**parts)
-        with suppress(KeyError, DataCorruptError):  # settled below, by one writer
+
+        def read() -> Value:
             return cast(Value, self.get(key))
-        check_writable_folder(self.root)
-        with lock(self.root / key):
-            try:
-                return cast(Value, self.get(key))
-            except DataCorruptError as error:
-                logger.warning("computing again: %s", error)
-            except KeyError:
-                logger.debug("computing %s", key)
+
+        def make() -> Value:
             self._write(key, parts, compute())
-            return cast(Value, self.get(key))
+            return read()
+
+        return self._read_or_make(key, read, make)
 
     def get_folder(self, key: str) -> Path:
         """Return the folder of an entry of files, after every checksum was verified.
@@ -363,16 +361,8 @@ class Store:
             If the store cannot be written.
         """
         key = self.key(**parts)
-        with suppress(KeyError, DataCorruptError):  # settled below, by one writer
-            return self.get_folder(key)
-        check_writable_folder(self.root)
-        with lock(self.root / key):
-            try:
-                return self.get_folder(key)
-            except DataCorruptError as error:
-                logger.warning("computing again: %s", error)
-            except KeyError:
-                logger.debug("computing %s", key)
+
+        def make() -> Path:
             self._remove(key)
             work = self.work_folder(key)
             work.mkdir(exist_ok=True)
@@ -382,8 +372,25 @@ class Store:
                 remove_leftovers(folder, "*")
             files = _hash_files(work)
             write_json(work / META, {"parts": plain(parts), "files": files})
-            work.rename(self.root / key)
-            return self.root / key
+            return work.rename(self.root / key)
+
+        return self._read_or_make(key, lambda: self.get_folder(key), make)
+
+    def _read_or_make(
+        self, key: str, read: Callable[[], Found], make: Callable[[], Found]
+    ) -> Found:
+        """Return an entry; of several processes that ask at once, one makes it."""
+        with suppress(KeyError, DataCorruptError):  # settled below, by one writer
+            return read()
+        check_writable_folder(self.root)
+        with lock(self.root / key):
+            try:
+                return read()
+            except DataCorruptError as error:
+                logger.warning("computing again: %s", error)
+            except KeyError:
+                logger.debug("computing %s", key)
+            return make()
 
     def work_folder(self, key: str) -> Path:
         """Return where `get_or_fill` has an entry filled.
