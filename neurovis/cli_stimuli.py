@@ -29,6 +29,94 @@ class ShelfLayout(StrEnum):
     free = "free"
 
 
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of the family, NAME=VALUE; repeatable."),
+]
+
+
+@stimuli_app.command("list")
+def stimuli_list(
+    family: Annotated[
+        str | None, typer.Argument(help="Tell the options of this family.")
+    ] = None,
+) -> None:
+    """List the families of stimuli, or the options of one."""
+    from stimuli.families import family_table, option_table
+
+    if family is None:
+        for row in family_table().itertuples(index=False):
+            say(f"{row.family:<24}{row.what}")
+        return
+    for row in option_table(family).itertuples(index=False):
+        say(f"{row.option} [{row.default}]")
+        say(f"    {row.meaning}")
+
+
+@stimuli_app.command("make")
+def stimuli_make(
+    family: Annotated[str, typer.Argument(help="See `neurovis stimuli list`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write [results/stimuli/FAMILY].")
+    ] = None,
+    options: Options = None,
+    export: Annotated[
+        list[Export] | None, typer.Option(help="Also write this form; repeatable.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace another set in the folder.")
+    ] = False,
+) -> None:
+    """Make a set of stimuli of a family."""
+    from stimuli.families import make_family
+
+    stimuli = make_family(family, _options(options))
+    _save_stimuli(stimuli, out or Path("results/stimuli") / family, export, overwrite)
+
+
+@stimuli_app.command("show")
+def stimuli_show(
+    what: Annotated[str, typer.Argument(help="A family, or the folder of a set.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write [NAME.png].")
+    ] = None,
+    options: Options = None,
+    pictures: Annotated[int, typer.Option(help="Most pictures on the sheet.")] = 24,
+    captions: Annotated[
+        str, typer.Option(help="Columns of the table below each picture.")
+    ] = "stimulus_id",
+) -> None:
+    """Draw a contact sheet of a family or of a saved set."""
+    from neurovis.core.pictures import write_png
+    from stimuli.contact_sheet import contact_sheet
+    from stimuli.families import FAMILIES, make_family
+    from stimuli.save import load_stimuli
+
+    is_folder = what not in FAMILIES and Path(what).is_dir()
+    if is_folder and options:
+        raise ValueError(f"`--set` is for families; {what} is a set that is made.")
+    stimuli = load_stimuli(what) if is_folder else make_family(what, _options(options))
+    path = out or Path(f"{Path(what).name}.png")
+    sheet = contact_sheet(stimuli, n_pictures=pictures, captions=split_names(captions))
+    write_png(path, sheet)
+    say(f"{min(pictures, len(stimuli))} of {len(stimuli)} pictures in {path}")
+
+
+def _options(texts: list[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE."""
+    from neurovis.core.call_options import read_value
+
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"`--set` takes NAME=VALUE; got {text!r}.")
+        if name.strip() in found:
+            raise ValueError(f"`--set` names {name.strip()!r} twice.")
+        found[name.strip()] = read_value(value.strip())
+    return found
+
+
 @stimuli_app.command("search-asymmetry")
 def stimuli_search_asymmetry(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path(

@@ -1,13 +1,13 @@
 """Experiments that a study can ask for, and how one job calls them."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, get_args, get_type_hints
 
+from neurovis.core.call_options import check_kinds
 from neurovis.core.checks import check_option
 
 MODEL_KEYS = ("name", "label", "backbone", "weights", "preprocessing")
@@ -279,60 +279,7 @@ def check_options(task: str, options: Mapping[str, Any], where: str) -> None:
     --------
     >>> check_options("search-asymmetry", {"trials": 2}, "study.toml")
     """
-    known = SWEEP_TASKS[task].options()
-    for name, value in options.items():
-        check_option(f"option of {task} in {where}", name, tuple(known))
-        if not fits(value, known[name]):
-            kind = getattr(known[name], "__name__", None) or str(known[name])
-            raise ValueError(
-                f"{where}: option `{name}` of {task} cannot be {value!r}; it takes "
-                f"{str(kind).replace('collections.abc.', '').replace('typing.', '')}."
-            )
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Return whether a value of a TOML file can be an argument of this kind.
-
-    Parameters
-    ----------
-    value : object
-        Text, number, boolean, list or table.
-    hint : type hint
-        Kind of the argument.
-
-    Returns
-    -------
-    bool
-        True if it can.
-
-    Examples
-    --------
-    >>> fits(3, int | None), fits(True, int), fits(["a"], Sequence[str])
-    (True, False, True)
-    """
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(fits(value, part) for part in get_args(hint))
-    if origin is Literal:
-        return value in get_args(hint)
-    if hint in (None, NoneType):
-        return value is None
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, dict)
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        items = [part for part in get_args(hint) if part is not Ellipsis] or [Any]
-        return isinstance(value, list) and all(
-            any(fits(item, part) for part in items) for item in value
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, Path):
-        return isinstance(value, str)
-    return isinstance(hint, type) and isinstance(value, hint)
+    check_kinds(options, SWEEP_TASKS[task].options(), of=task, where=where)
 
 
 def check_model(task: str, model: Any, where: str) -> None:

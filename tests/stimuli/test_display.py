@@ -50,9 +50,9 @@ def test_extent_in_degrees_is_right_within_one_pixel(px_per_deg):
     x, y = pixel_centres(cover.shape, px_per_deg)
     columns, rows = np.flatnonzero(cover.any(axis=0)), np.flatnonzero(cover.any(axis=1))
     assert x[0, columns[-1]] - x[0, columns[0]] == pytest.approx(
-        3.0, abs=1 / px_per_deg
+        3.0, abs=1.001 / px_per_deg
     )
-    assert y[rows[0], 0] - y[rows[-1], 0] == pytest.approx(1.5, abs=1 / px_per_deg)
+    assert y[rows[0], 0] - y[rows[-1], 0] == pytest.approx(1.5, abs=1.001 / px_per_deg)
 
 
 def test_up_is_up_and_right_is_right():

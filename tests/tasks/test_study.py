@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.study import Job, Resources, make_study, read_study
-from tasks.study_tasks import SWEEP_TASKS, check_options, fits
+from tasks.study_tasks import SWEEP_TASKS, check_options
 
 SEARCH = {"run": "search-asymmetry", "models": ["chance", "saliency"]}
 
@@ -177,22 +177,3 @@ def test_every_experiment_of_a_sweep_names_a_function_with_a_folder_and_a_seed(t
         assert argument is None or known.has(argument) or settings
     with pytest.raises(ValueError, match="option of"):
         check_options(task, {"no_such_option": 1}, "here")
-
-
-@pytest.mark.parametrize(
-    ("value", "hint", "expected"),
-    [
-        (1, float, True),
-        (1.5, int, False),
-        (True, float, False),
-        ("a", Path, True),
-        ("a", str | None, True),
-        (2, str | list[int], False),
-        ([2], str | list[int], True),
-        ([2, "a"], list[int], False),
-        ({"a": 1}, dict[str, int], True),
-        ([1.0], tuple[float, ...], True),
-    ],
-)
-def test_kinds_of_options_are_those_of_the_function(value, hint, expected):
-    assert fits(value, hint) is expected
