@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SUPPORTED = ("eccnet", "encoding", "foveation", "scanpath")
-PLANNED = ("behaviour",)
+SUPPORTED = ("behaviour", "eccnet", "encoding", "foveation", "scanpath")
 
 
 def test_the_golden_folder_holds_a_family(golden):
@@ -17,12 +16,10 @@ def test_the_golden_folder_holds_a_family(golden):
             pytest.fail("no golden folder: give --golden DIR or NEUROVIS_GOLDEN")
         pytest.skip("no golden folder: give --golden DIR or NEUROVIS_GOLDEN")
     found = {p.name for p in Path(golden).iterdir() if p.is_dir()}
-    assert found & {*SUPPORTED, *PLANNED}, f"{golden} holds no family of golden files"
+    assert found & {*SUPPORTED}, f"{golden} holds no family of golden files"
 
 
 def test_family_is_known(golden_family):
-    if golden_family in PLANNED:
-        pytest.skip(f"the golden family {golden_family} is not supported yet")
     assert golden_family in SUPPORTED
 
 
@@ -34,13 +31,14 @@ def patterns_of(path):
     raise AssertionError(f"{path.name} has no PATTERNS")
 
 
-def test_every_file_of_foveation_is_checked_by_one_module(golden):
+@pytest.mark.parametrize(("family", "n_modules"), [("foveation", 4), ("behaviour", 5)])
+def test_every_file_of_a_family_is_checked_by_one_module(golden, family, n_modules):
     if golden is None:
         pytest.skip("no golden folder: give --golden DIR or NEUROVIS_GOLDEN")
-    modules = sorted(Path(__file__).parent.glob("test_golden_foveation_*.py"))
+    modules = sorted(Path(__file__).parent.glob(f"test_golden_{family}_*.py"))
     patterns = [patterns_of(path) for path in modules]
-    assert len(patterns) == 4
-    folder = Path(golden) / "foveation"
+    assert len(patterns) == n_modules
+    folder = Path(golden) / family
     names = [p.name for p in folder.glob("*") if p.name != "README.md"]
     for name in names:
         owners = sum(any(fnmatch(name, p) for p in some) for some in patterns)
