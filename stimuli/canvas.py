@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 SUBPIXELS = 256
 """Steps per pixel to which outlines are rounded."""
 
+_SHIFT = 8  # SUBPIXELS = 2**8
+
 FULL_COVERAGE = SUBPIXELS * SUBPIXELS
 """Value of `polygon_coverage` in a pixel that lies inside the outline."""
 
@@ -229,24 +231,30 @@ def polygon_coverage(
     [[0.5, 1.0, 0.0]]
     """
     corners = np.floor(outline_px * SUBPIXELS + 0.5).astype(np.int64)
+    x0, y0 = corners.T
+    x1, y1 = np.roll(corners, -1, axis=0).T
+    # The strips that each edge crosses, all edges behind each other.
+    first = np.maximum(np.minimum(y0, y1), 0)
+    last = np.minimum(np.maximum(y0, y1), height_px * SUBPIXELS)
+    n = np.maximum(last - first, 0)
+    edge = np.repeat(np.arange(len(n)), n)
+    strips = np.arange(len(edge)) + np.repeat(first - np.cumsum(n) + n, n)
+    # Rounded crossing of the edge with the middle of each strip.
+    run = 2 * (y1 - y0)
+    slope = 2 * (x1 - x0)
+    offset = x1 - x0 + run // 2 - y0 * slope
+    x = x0[edge] + (strips * slope[edge] + offset[edge]) // np.where(run, run, 1)[edge]
+    x = np.clip(x, 0, width_px * SUBPIXELS)
+    column, part = x >> _SHIFT, x & (SUBPIXELS - 1)
     # Each edge covers everything to its right, with the sign of its direction; the
     # signs of a closed outline cancel outside. Sums run along the row at the end.
-    steps = np.zeros(height_px * (width_px + 2), np.int64)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
-        first, last = max(min(y0, y1), 0), min(max(y0, y1), height_px * SUBPIXELS)
-        strips = np.arange(first, last)
-        run = 2 * (y1 - y0)
-        # Rounded crossing of the edge with the middle of each strip.
-        x = x0 + ((2 * (strips - y0) + 1) * (x1 - x0) + run // 2) // run
-        x = np.clip(x, 0, width_px * SUBPIXELS)
-        column, part = x // SUBPIXELS, x % SUBPIXELS
-        place = strips // SUBPIXELS * (width_px + 2) + column
-        sign = 1 if y1 > y0 else -1
-        np.add.at(steps, place, sign * (SUBPIXELS - part))
-        np.add.at(steps, place + 1, sign * part)
-    rows = steps.reshape(height_px, width_px + 2)
+    # They are whole numbers far below 2**53, so that floats are exact.
+    place = (strips >> _SHIFT) * (width_px + 2) + column
+    sign = np.sign(run)[edge]
+    size = height_px * (width_px + 2)
+    steps = np.bincount(place, sign * (SUBPIXELS - part), size)
+    steps += np.bincount(place + 1, sign * part, size)[:size]
+    rows = steps.astype(np.int64).reshape(height_px, width_px + 2)
     coverage: NDArray[np.int64] = np.abs(np.cumsum(rows, axis=1)[:, :width_px])
     return coverage
 
