@@ -62,11 +62,103 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "kanizsa": Family(
         "stimuli.illusory_contours:make_illusory_contours",
-        "illusory figures of pacmen, line ends or arcs, and their controls",
+        "illusory figures of pacmen, line ends or arcs, fat and thin, with controls",
+    ),
+    "line-contours": Family(
+        "stimuli.line_contours:make_line_contours",
+        "illusory edges of abutting gratings, and Ehrenstein figures",
+    ),
+    "block-figures": Family(
+        "stimuli.block_sets:make_block_figures",
+        "chains of ten cubes, rendered from any side",
+    ),
+    "rotation-pairs": Family(
+        "stimuli.block_sets:make_rotation_pairs",
+        "block figures in pairs, the same or mirrored, turned in depth or plane",
+    ),
+    "textures": Family(
+        "stimuli.texture_segmentation:make_textures",
+        "fields of +, L, T, X or bars with an area that differs",
+    ),
+    "crowding": Family(
+        "stimuli.crowding:make_crowded_letters",
+        "letters in the periphery between flankers",
+    ),
+    "vernier": Family(
+        "stimuli.vernier_flankers:make_vernier_flankers",
+        "verniers among squares and other shapes: crowding and uncrowding",
+    ),
+    "navon": Family(
+        "stimuli.navon:make_navon",
+        "large letters made of small letters",
+    ),
+    "cue-conflict": Family(
+        "stimuli.shape_texture:make_shape_texture_set",
+        "shapes filled with the texture of another category; silhouettes; edges",
+    ),
+    "items": Family(
+        "stimuli.item_arrays:make_item_arrays",
+        "search for a feature, a conjunction, T among L, 2 among 5, Q among O, a tilt",
+    ),
+    "motion": Family(
+        "stimuli.dot_motion:make_dot_motion",
+        "frames of random dots of which some move together",
+    ),
+    "contours": Family(
+        "stimuli.gabor_fields:make_contour_fields",
+        "paths of Gabor patches hidden among others",
+    ),
+    "lattices": Family(
+        "stimuli.dot_lattices:make_dot_lattices",
+        "lattices of dots that group by proximity or similarity",
+    ),
+    "brackets": Family(
+        "stimuli.bracket_search:make_bracket_search",
+        "brackets that close to figures, or stay open, for search",
+    ),
+    "convexity": Family(
+        "stimuli.convex_regions:make_convex_regions",
+        "convex and concave regions side by side",
+    ),
+    "lower-region": Family(
+        "stimuli.figure_ground:make_lower_regions",
+        "two regions with a wavy border, one above the other",
+    ),
+    "border-ownership": Family(
+        "stimuli.figure_ground:make_owned_edges",
+        "the same edge, owned by a figure on either side",
+    ),
+    "manipulated": Family(
+        "stimuli.picture_families:make_manipulated_pictures",
+        "pictures in the twelve manipulations: contrast, filters, noise, phases, ...",
+    ),
+    "eidolons": Family(
+        "stimuli.picture_families:make_eidolons",
+        "pictures whose parts are displaced, scale by scale",
+    ),
+    "shuffled": Family(
+        "stimuli.picture_families:make_shuffled_pictures",
+        "pictures whose patches are exchanged: texture without global shape",
+    ),
+    "search-asymmetry": Family(
+        "stimuli.search_arrays:make_search_arrays",
+        "the twelve displays of the search asymmetry experiments",
+    ),
+    "search-slopes": Family(
+        "stimuli.slope_arrays:make_slope_arrays",
+        "feature, conjunction and 2-among-5 displays on black ground",
+    ),
+    "shelves": Family(
+        "stimuli.shelf_displays:make_shelves",
+        "shelves of products",
     ),
     "gratings": Family(
         "stimuli.gratings:make_gratings",
         "sinusoidal gratings of all orientations, frequencies and phases",
+    ),
+    "drawn-pictures": Family(
+        "stimuli.picture_families:make_drawn_pictures",
+        "faces, bodies, places and things, drawn by rule",
     ),
 }
 """Names of the command line."""
