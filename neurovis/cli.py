@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import neurovis.cli_brain  # more commands of `run`
+import neurovis.cli_decisions  # more commands of `run`
 import neurovis.cli_encoder  # more commands of `fit`
 import neurovis.cli_foveation  # more commands of `run` and `stimuli`
 import neurovis.cli_metamers  # noqa: F401  more commands of `run` and `stimuli`
@@ -16,6 +17,7 @@ from neurovis.cli_captions import bank_app
 from neurovis.cli_data import data_app
 from neurovis.cli_fit import fit_app
 from neurovis.cli_generate import generate_app
+from neurovis.cli_people import export_app, import_app
 from neurovis.cli_run import Device, run_app, say
 from neurovis.cli_stimuli import stimuli_app
 from neurovis.cli_sweep import sweep_app
@@ -31,6 +33,8 @@ app = typer.Typer(
 weights_app = typer.Typer(
     help="Weights of networks.", no_args_is_help=True, rich_markup_mode=None
 )
+stimuli_app.add_typer(export_app, name="export")
+data_app.add_typer(import_app, name="import")
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(run_app, name="run")
 app.add_typer(sweep_app, name="sweep")

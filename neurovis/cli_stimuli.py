@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from neurovis.cli_run import Rendering, say, split_names
+from neurovis.core.call_options import read_assignments
 
 stimuli_app = typer.Typer(
     help="Make stimulus sets.", no_args_is_help=True, rich_markup_mode=None
@@ -70,7 +71,7 @@ def stimuli_make(
     """Make a set of stimuli of a family."""
     from stimuli.families import make_family
 
-    stimuli = make_family(family, _options(options))
+    stimuli = make_family(family, read_assignments(options or []))
     _save_stimuli(stimuli, out or Path("results/stimuli") / family, export, overwrite)
 
 
@@ -95,26 +96,15 @@ def stimuli_show(
     is_folder = what not in FAMILIES and Path(what).is_dir()
     if is_folder and options:
         raise ValueError(f"`--set` is for families; {what} is a set that is made.")
-    stimuli = load_stimuli(what) if is_folder else make_family(what, _options(options))
+    stimuli = (
+        load_stimuli(what)
+        if is_folder
+        else make_family(what, read_assignments(options or []))
+    )
     path = out or Path(f"{Path(what).name}.png")
     sheet = contact_sheet(stimuli, n_pictures=pictures, captions=split_names(captions))
     write_png(path, sheet)
     say(f"{min(pictures, len(stimuli))} of {len(stimuli)} pictures in {path}")
-
-
-def _options(texts: list[str] | None) -> dict[str, Any]:
-    """Read NAME=VALUE."""
-    from neurovis.core.call_options import read_value
-
-    found: dict[str, Any] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"`--set` takes NAME=VALUE; got {text!r}.")
-        if name.strip() in found:
-            raise ValueError(f"`--set` names {name.strip()!r} twice.")
-        found[name.strip()] = read_value(value.strip())
-    return found
 
 
 @stimuli_app.command("search-asymmetry")

@@ -3,6 +3,7 @@
 An export is whole or absent: the folder appears when everything in it is written.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neurovis.core.checks import check_whole
 from neurovis.core.files import atomic_folder, write_json, write_text
 from neurovis.core.pictures import write_png
 from neurovis.core.types import PATH_COLUMNS, StimulusSet
+from stimuli.choice_trials import PICTURE_COLUMNS, draw_orders, make_choice_trials
 from stimuli.save import check_file_names, picture_hash
 
 _DESCRIPTIONS = {
@@ -132,6 +135,114 @@ def export_psychopy(
         _write_pictures(part, first["image_file"].tolist(), stimuli.images)
         if stimuli.targets is not None:
             _write_pictures(part, first["target_file"].tolist(), stimuli.targets)
+        text = conditions.apply(_plain_text).to_csv(index=False, lineterminator="\n")
+        write_text(part / "conditions.csv", text)
+    return folder / "conditions.csv"
+
+
+def export_psychopy_choices(
+    stimuli: StimulusSet,
+    folder: str | Path,
+    *,
+    task: str,
+    answer_column: str | None = None,
+    groups: pd.DataFrame | None = None,
+    keys: Mapping[str, str] | None = None,
+    n_repeats: int = 1,
+    keep: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write pictures and a conditions file for a choice experiment in PsychoPy.
+
+    The tasks are those of `stimuli.jspsych.export_jspsych`. ``conditions.csv`` has one
+    row per trial: `stimulus_id`, `picture_1` ... (identities from left to right),
+    `image_file_1` ... (paths relative to the folder), `keys` (what each key means),
+    `truth`, `corrAns` and the factors. PsychoPy repeats the columns in its results, so
+    that `data_loaders.psychopy_results.load_psychopy` knows what an answer means.
+
+    Parameters
+    ----------
+    stimuli : StimulusSet
+        What to export.
+    folder : str or Path
+        Folder to make.
+    task : {"2afc", "search", "odd-one-out"}
+        What people do.
+    answer_column : str, optional
+        As `stimuli.choice_trials.make_choice_trials`.
+    groups : DataFrame, optional
+        As `make_choice_trials`.
+    keys : mapping of str to str, optional
+        As `make_choice_trials`.
+    n_repeats : int, default 1
+        Rows per trial, with pictures in other places where there are several.
+    keep : sequence of str, optional
+        As `make_choice_trials`.
+    seed : int, default 0
+        Of the places. The order is left to PsychoPy.
+
+    Returns
+    -------
+    Path
+        The conditions file.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at `folder`.
+    ValueError
+        As `make_choice_trials`, or if two columns have the same name for PsychoPy.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from stimuli.slope_arrays import make_slope_arrays
+    >>> made = make_slope_arrays("feature", set_sizes=[3], trials=1)
+    >>> folder = Path(tempfile.mkdtemp()) / "psychopy"
+    >>> path = export_psychopy_choices(made, folder, task="search")
+    >>> pd.read_csv(path)[["keys", "truth", "corrAns"]].values.tolist()[0]
+    ['f:absent|j:present', 'present', 'j']
+    """
+    identities = stimuli.table["stimulus_id"].astype(str).tolist()
+    check_file_names(identities)
+    check_whole("n_repeats", n_repeats, low=1)
+    files = [f"image_file_{i + 1}" for i in range(len(PICTURE_COLUMNS))]
+    own = (*PICTURE_COLUMNS, *files, "trial", "keys", "truth", "corrAns")
+    trials = make_choice_trials(
+        stimuli,
+        task,
+        answer_column=answer_column,
+        groups=groups,
+        keys=keys,
+        keep=keep,
+        reserved=own,
+    )
+    n = trials.n_pictures
+    order = draw_orders(len(trials), n, n_repeats=n_repeats, seed=seed)[0]
+    places = list(itertools.permutations(range(n)))
+    rows = []
+    for number, arrangement in sorted(order):
+        shown = [identities[trials.pictures[number][i]] for i in places[arrangement]]
+        truth = trials.table["truth"].iloc[number]
+        answers = shown if n > 1 else list(trials.keys)
+        right = [
+            k for a, k in zip(answers, trials.keys.values(), strict=True) if a == truth
+        ]
+        rows.append(
+            {"stimulus_id": trials.table["stimulus_id"].iloc[number]}
+            | dict(zip(PICTURE_COLUMNS, shown, strict=False))
+            | {name: f"images/{i}.png" for name, i in zip(files, shown, strict=False)}
+            | {"keys": trials.key_text, "truth": truth, "corrAns": "".join(right)}
+        )
+    factors = trials.table[trials.factors].iloc[[number for number, _ in sorted(order)]]
+    factors = factors.rename(columns={c: _variable_name(c) for c in factors.columns})
+    conditions = pd.concat([pd.DataFrame(rows), factors.reset_index(drop=True)], axis=1)
+    _check_unique(conditions)
+
+    folder = Path(folder)
+    with atomic_folder(folder) as part:
+        for i in sorted({i for shown in trials.pictures for i in shown}):
+            write_png(part / "images" / f"{identities[i]}.png", stimuli.load(i))
         text = conditions.apply(_plain_text).to_csv(index=False, lineterminator="\n")
         write_text(part / "conditions.csv", text)
     return folder / "conditions.csv"

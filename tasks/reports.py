@@ -29,6 +29,20 @@ _REPORTS = {
     "brainscuba": ("tasks.brainscuba_report", "finish_brainscuba"),
     "voxel-captions": ("tasks.voxel_captions_report", "finish_captions"),
     "caption-images": ("tasks.caption_images_report", "finish_caption_images"),
+    "recognition": ("tasks.recognition_report", "finish_recognition"),
+    "decisions": ("tasks.decisions_report", "finish_decisions"),
+    "odd-one-out": ("tasks.odd_one_out_report", "finish_odd_one_out"),
+    "level-triplets": ("tasks.level_triplets_report", "finish_level_triplets"),
+    "mental-rotation": ("tasks.mental_rotation_report", "finish_mental_rotation"),
+    "gestalt": ("tasks.gestalt_report", "finish_gestalt"),
+    "disrt": ("tasks.disrt_report", "finish_disrt"),
+    "letter-identification": (
+        "tasks.letter_identification_report",
+        "finish_letter_identification",
+    ),
+    "object-binding": ("tasks.object_binding_report", "finish_object_binding"),
+    "attentive-probing": ("tasks.attentive_probing_report", "finish_attentive_probing"),
+    "attention-heads": ("tasks.attention_heads_report", "finish_attention_heads"),
     "anagrams": ("tasks.anagrams_report", "finish_anagrams"),
 }
 

@@ -36,6 +36,40 @@ def read_value(text: str) -> Any:
     return text
 
 
+def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Read options from the command line.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Each ``NAME=VALUE``, values as `read_value` reads them.
+
+    Returns
+    -------
+    dict of str to object
+        Values by name.
+
+    Raises
+    ------
+    ValueError
+        If a text has another form, or a name comes twice.
+
+    Examples
+    --------
+    >>> read_assignments(["sides_deg=4,6", "polarity=mixed"])
+    {'sides_deg': [4, 6], 'polarity': 'mixed'}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise ValueError(f"Options are NAME=VALUE; got {text!r}.")
+        if name in found:
+            raise ValueError(f"The option {name!r} comes twice.")
+        found[name] = read_value(value)
+    return found
+
+
 def check_kinds(
     values: Mapping[str, Any], known: Mapping[str, Any], *, of: str, where: str
 ) -> None:

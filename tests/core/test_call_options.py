@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from neurovis.core.call_options import check_kinds, fits, read_value
+from neurovis.core.call_options import check_kinds, fits, read_assignments, read_value
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,11 @@ def test_unknown_names_and_wrong_kinds_say_what_there_is():
         check_kinds({"side_deg": "x"}, known, of="kanizsa", where="a.toml")
     with pytest.raises(ValueError, match="it takes Sequence"):
         check_kinds({"a": 1}, {"a": Sequence[int]}, of="kanizsa", where="a.toml")
+
+
+def test_options_are_names_and_values():
+    assert read_assignments(["a = 2", "b=x=y"]) == {"a": 2, "b": "x=y"}
+    with pytest.raises(ValueError, match="NAME=VALUE; got 'a'"):
+        read_assignments(["a"])
+    with pytest.raises(ValueError, match="'a' comes twice"):
+        read_assignments(["a=1", "a=2"])

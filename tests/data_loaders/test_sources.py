@@ -45,6 +45,10 @@ FOLDERS = {
     "floc": "floc_subset",
     "scenes15": "scenes15",
     "flickr8k": "captions_flickr8k",
+    "model-vs-human": "model_vs_human",
+    "texture-shape": "texture_shape",
+    "physion": "physion_human",
+    "things-triplets": "things_oddoneout_sample",
 }
 # Of these nothing real is at hand; tests of their loaders simulate them.
 SIMULATED = ("nsd", "algonauts")
@@ -63,6 +67,10 @@ COUNTS = {
     "floc": "660 pictures of 11 categories in 6 domains",
     "scenes15": "2098 pictures of 15 classes",
     "flickr8k": "40000 captions of 8000 pictures",
+    "model-vs-human": "85120 trials of 90 people",
+    "texture-shape": "320 of 1280 pictures",
+    "physion": "1144 movies in 8 scenarios",
+    "things-triplets": "2171 triplets of 1854 objects",
 }
 
 
@@ -244,7 +252,7 @@ def test_a_listed_table_of_files_is_downloaded(mirror, offer, tmp_path, monkeypa
         writer = csv.writer(file)
         writer.writerow(["name", "n_bytes", "sha256"])
         writer.writerows((Path(r.name).name, r.n_bytes, r.sha256) for r in rows)
-    monkeypatch.setattr(source_table, "__file__", str(tmp_path / "sources.py"))
+    monkeypatch.setattr(source_record, "__file__", str(tmp_path / "sources.py"))
     offer(
         file_table="list.csv",
         file_table_url=f"{mirror[1]}/pictures",
