@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import data_loaders.source_table as source_table
+import data_loaders.source_record as source_record
 import data_loaders.sources as sources
 from data_loaders.fetch import RemoteFile
 from data_loaders.gaze import GazeData

@@ -33,7 +33,9 @@ def test_family_makes_pictures_without_any_option(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_same_options_give_the_same_bytes_and_other_seeds_other_pictures(name):
     again = make_family(name, SMALL.get(name))
-    assert some(name).fingerprint == again.select(sorted({0, len(again) - 1})).fingerprint
+    assert (
+        some(name).fingerprint == again.select(sorted({0, len(again) - 1})).fingerprint
+    )
     if "seed" in FAMILIES[name].options():
         assert some(name, 1).fingerprint != some(name).fingerprint
 
