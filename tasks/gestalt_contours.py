@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.gestalt import fill_in, ic_index
-from analysis.logistic_readout import fit_logistic_readout
+from analysis.linear_readout import fit_linear_readout
 from analysis.patches import mean_token, touched_patches
 from neurovis.adapters.top_k import keep_top_k
 from neurovis.core.rng import generator
@@ -359,13 +359,13 @@ def measure_fat_thin(
     thins = tested[~fat[~train]].sort_values(same)
     parts = []
     for layer, features in found.items():
-        readout = fit_logistic_readout(
+        readout = fit_linear_readout(
             features[train],
             fat[train],
             groups=table.loc[train, "place"],
             seed=size.seed,
         )
-        logits = readout.logits(features)
+        logits = readout.logits(features)[:, 1]
         evidence = logits[fats.index] - logits[thins.index]
         columns = {
             "stimulus_id": fats["stimulus_id"].to_numpy(),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.logistic_readout import fit_logistic_readout
+from analysis.linear_readout import fit_linear_readout
 from analysis.patches import mean_token, patch_shares, touched_patches
 from neurovis.core.rng import generator
 from stimuli.convex_regions import convex_display, make_convex_regions
@@ -238,10 +238,10 @@ def measure_border_ownership(
     parts = []
     for layer in observer.layers:
         features = np.array(found[layer.title])
-        readout = fit_logistic_readout(
+        readout = fit_linear_readout(
             features[train], left[train], groups=groups[train], seed=size.seed
         )
-        logits = readout.logits(features[~train])
+        logits = readout.logits(features[~train])[:, 1]
         signed = np.where(left[~train], logits, -logits)
         columns = {
             "stimulus_id": test["stimulus_id"].to_numpy(),
@@ -295,13 +295,15 @@ def _preferred(
     for layer in observer.layers:
         features = np.array(found[layer.title])
         discs = features[train]
-        readout = fit_logistic_readout(
+        readout = fit_linear_readout(
             np.concatenate([discs[:, 1], discs[:, 0]]),
             np.repeat([False, True], len(discs)),
             groups=np.tile(np.arange(len(discs)), 2),
             seed=size.seed,
         )
-        logits: NDArray[np.float64] = readout.logits(features[~train])
+        pairs = features[~train]
+        rows = readout.logits(pairs.reshape(-1, pairs.shape[-1]))[:, 1]
+        logits: NDArray[np.float64] = rows.reshape(pairs.shape[:-1])
         both_ways = tested.assign(evidence=logits[:, 0] - logits[:, 1]).groupby(
             [*factors, "display"], sort=False
         )

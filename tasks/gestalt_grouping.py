@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.choices import choose_odd, similarity
 from analysis.gestalt import without_orientation_bias
-from analysis.logistic_readout import fit_logistic_readout
+from analysis.linear_readout import fit_linear_readout
 from analysis.patches import mean_token, touched_patches
 from stimuli.bracket_search import bracket_display, make_bracket_search
 from stimuli.display import to_8_bit
@@ -313,13 +313,13 @@ def measure_contours(
     parts = []
     for layer in observer.layers:
         features = np.array(found[layer.title])
-        readout = fit_logistic_readout(
+        readout = fit_linear_readout(
             features[train],
             present[train],
             groups=table.loc[train, "pair"],
             seed=size.seed,
         )
-        logits = pd.Series(readout.logits(features), index=table.index)
+        logits = pd.Series(readout.logits(features)[:, 1], index=table.index)
         tested = table[~train].assign(logit=logits[~train])
         wide = tested.pivot_table(index="pair", columns="present", values="logit")
         evidence = (wide[True] - wide[False]).loc[test["pair"]].to_numpy()

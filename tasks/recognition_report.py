@@ -29,7 +29,6 @@ from tasks.recognition_report_tables import (
     bias_table,
     direction_tables,
     group_rows,
-    part_title,
     rank_tables,
 )
 from tasks.recognition_scores import TASK
@@ -172,7 +171,7 @@ def finish_recognition(folder: str | Path) -> list[str]:
         part = part[size > 1]
         for row in part.to_dict("records"):
             who = "people" if row["model"] == HUMAN_MODEL else run.mark(row["model"])
-            lines.append(f"  {title}, {part_title(row)}: {who} {value_text(row, 3)}")
+            lines.append(f"  {title}, {row['stimuli']}: {who} {value_text(row, 3)}")
     benchmark = read_table(run.folder / "benchmark.parquet")
     whole = benchmark[benchmark["model"] == PEOPLE].iloc[0]
     lines.append(
@@ -210,7 +209,7 @@ def _agreement_figures(
 ) -> list[NamedFigure]:
     rows = group_rows(run.scores)
     rows = rows[(rows["metric"] == "error_consistency") & rows["model"].isin(looks)]
-    titles = [part_title(row) for row in rows.to_dict("records")]
+    titles = rows["stimuli"].tolist()
     rows = rows.assign(title=titles)
     with_networks = rows.groupby("title")["model"].transform("size") > 1
     order = pd.concat([rows[with_networks], rows[~with_networks]])

@@ -1,7 +1,6 @@
 """Tables of the report of a recognition run."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,23 +38,6 @@ def group_rows(scores: pd.DataFrame) -> pd.DataFrame:
         (scores["model"] != HUMAN_MODEL) | (scores["subject"] == PEOPLE)
     )
     return scores[own]
-
-
-def part_title(row: Mapping[Any, Any]) -> str:
-    """Name an experiment and the part of its pictures.
-
-    Parameters
-    ----------
-    row : mapping
-        `stimuli` and `part`.
-
-    Returns
-    -------
-    str
-        Such as "cue-conflict (320 of 1280)".
-    """
-    part = "" if row["part"] == ALL else f" ({row['part']})"
-    return f"{row['stimuli']}{part}"
 
 
 def _observer(name: str, looks: Mapping[str, Look]) -> str:
@@ -143,7 +125,7 @@ def agreement_table(run: Run, looks: Mapping[str, Look]) -> ReportTable:
         agreed = "observed_consistency", "expected_consistency"
         wide.append(
             {
-                "pictures": part_title(kappa),
+                "pictures": kappa["stimuli"],
                 "observer": _observer(str(keys[2]), looks),
                 "accuracy": number_text(values["ood_accuracy"]["value"], 3),
                 "agreed": " / ".join(

@@ -25,7 +25,7 @@ from tasks.recognition_answers import (
 )
 from tasks.recognition_chance import chance_spread
 from tasks.recognition_models import BASELINES, CUE_CONFLICT
-from tasks.recognition_parts import PEOPLE, Part, Scope, Settings
+from tasks.recognition_parts import ALL, PEOPLE, Part, Scope, Settings
 
 TASK = "recognition"
 CEILING_KIND = "people with each other, same pictures"
@@ -359,7 +359,8 @@ def _ceiling(value: float, ceiling: float) -> dict[str, Any]:
 
 
 def _score_table(rows: list[dict[str, Any]], part: Part, seed: int) -> pd.DataFrame:
-    told = {"stimuli": part.experiment, "part": part.label}
+    shown = "" if part.label == ALL else f" ({part.label})"
+    told = {"stimuli": part.experiment + shown, "part": part.label}
     return _frame([told | {"subject": row["model"]} | row for row in rows], seed)
 
 

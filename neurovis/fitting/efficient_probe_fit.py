@@ -30,9 +30,12 @@ FloatArray = NDArray[np.float64]
 QUERY_SD = 0.02
 """Of the normal distribution that queries are drawn from first."""
 
-RATES = (3e-3, 1e-3)
+RATES = (1e-2, 3e-3, 1e-3)
 DECAYS = (1e-3, 1e-1)
 """Learning rates and weight decays to choose from."""
+
+# Of the median standard deviation of channels.
+_LEAST_SPREAD = 1e-2
 
 
 def fit_efficient_probe(
@@ -85,7 +88,9 @@ def fit_efficient_probe(
     place = resolve(device)
     flat = x.reshape(-1, n_channels)
     centre, scale = flat.mean(axis=0), flat.std(axis=0)
-    scale = np.where(scale > 1e-9 * np.maximum(1, np.abs(centre)), scale, 1.0)
+    # A channel that hardly varies would be blown up where it does.
+    least = _LEAST_SPREAD * float(np.median(scale))
+    scale = np.maximum(scale, least if least > 0 else max(float(scale.max()), 1e-12))
     rows = torch.from_numpy(((x - centre) / scale).astype(np.float32)).to(place)
     marks = torch.from_numpy(codes).to(place)
     rng = generator(seed, "efficient probe")

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter1d
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from analysis.gestalt import (
     attraction_from_evidence,
@@ -19,7 +17,6 @@ from analysis.gestalt import (
     threshold_of_curve,
     without_orientation_bias,
 )
-from analysis.logistic_readout import fit_logistic_readout
 from analysis.patches import mean_token, patch_shares, touched_patches
 from analysis.plots_gestalt import plot_by_level, plot_verdicts
 from stimuli.illusory_contours import draw_kanizsa
@@ -248,47 +245,6 @@ def test_a_curve_is_made_to_rise_first_and_may_have_no_threshold():
     assert threshold_of_curve([1, 2], [0.8, 0.9], [4, 4]) == 1
     with pytest.raises(ValueError, match="must rise"):
         threshold_of_curve([2, 1], [0.5, 0.6], [4, 4])
-
-
-# --------------------------------------------------------------------- readouts
-
-
-@pytest.mark.parametrize(("n", "d"), [(60, 5), (30, 80)])
-@pytest.mark.parametrize("penalty", [0.1, 10.0])
-def test_a_readout_agrees_with_scikit_learn(n, d, penalty):
-    rng = np.random.default_rng(n + d)
-    x = rng.normal(2, 3, size=(n, d))
-    y = x[:, 0] + rng.normal(size=n) > 2
-    ours = fit_logistic_readout(x, y, penalties=(penalty,))
-    scaler = StandardScaler().fit(x)
-    theirs = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=5000)
-    theirs.fit(scaler.transform(x), y)
-    np.testing.assert_allclose(
-        ours.logits(x), theirs.decision_function(scaler.transform(x)), atol=1e-4
-    )
-
-
-def test_the_penalty_is_chosen_on_held_out_groups():
-    rng = np.random.default_rng(0)
-    # Rows of a group are copies: held out one by one they would reward no penalty.
-    groups = np.repeat(np.arange(30), 4)
-    x = rng.normal(size=(30, 200))[groups]
-    y = (rng.random(30) < 0.5)[groups]
-    by_group = fit_logistic_readout(x, y, groups=groups)
-    by_row = fit_logistic_readout(x, y)
-    assert by_group.penalty > by_row.penalty
-    assert by_row.cv_loss < 0.1 < math.log(2) * 0.9 < by_group.cv_loss
-
-
-def test_a_readout_of_a_constant_or_of_one_class():
-    x = np.column_stack([np.ones(8), np.tile([0.0, 1.0], 4)])
-    readout = fit_logistic_readout(x, np.tile([False, True], 4))
-    assert readout.weights[0] == 0
-    assert readout.weights[1] > 0
-    with pytest.raises(ValueError, match="both classes"):
-        fit_logistic_readout(x, np.ones(8, bool))
-    with pytest.raises(ValueError, match="not finite"):
-        fit_logistic_readout(x * np.nan, np.tile([False, True], 4))
 
 
 # ---------------------------------------------------------------------- figures

@@ -158,8 +158,10 @@ def test_both_networks_beside_people(data_folder, tmp_path):
         (table["metric"] == "error_consistency") & table["model"].isin(NETWORKS)
     ]
     kappas = kappas[kappas["condition"] == "all"]
-    assert set(kappas.loc[kappas["stimuli"] == "cue-conflict", "n"]) == {320}
-    same = kappas[kappas["stimuli"] == "cue-conflict"]["ceiling_low"]
+    assert set(kappas.loc[kappas["stimuli"] == "cue-conflict (320 of 1280)", "n"]) == {
+        320
+    }
+    same = kappas[kappas["stimuli"] == "cue-conflict (320 of 1280)"]["ceiling_low"]
     assert np.allclose(same, 0.372046, atol=1e-6)
     assert (kappas["value"] < kappas["ceiling_low"]).all()
     assert write_recognition_report(out).stat().st_size > 50_000
