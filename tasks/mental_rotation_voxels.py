@@ -118,10 +118,36 @@ def pose_of(pairs: pd.DataFrame, row: int, side: str) -> FloatArray:
     own = pairs.iloc[row]
     in_depth = own["rotation"] == "depth"
     elevation = 0.0 if in_depth else float(own[f"{side}_elevation_deg"])
-    camera = view_matrix(float(own[f"{side}_azimuth_deg"]), elevation)
-    cos, sin = cos_sin(float(own[f"{side}_roll_deg"]))
+    return view_pose(
+        float(own[f"{side}_azimuth_deg"]), elevation, float(own[f"{side}_roll_deg"])
+    )
+
+
+def view_pose(azimuth_deg: float, elevation_deg: float, roll_deg: float) -> FloatArray:
+    """Return the turn from the frame of an object to that of a camera that may tilt.
+
+    Parameters
+    ----------
+    azimuth_deg : float
+        Of the camera, from the front towards +x.
+    elevation_deg : float
+        Of the camera, upwards.
+    roll_deg : float
+        Turn of the picture, counter-clockwise.
+
+    Returns
+    -------
+    ndarray of float64, shape (3, 3)
+        Its rows point to the right, up, and towards the viewer of the picture.
+
+    Examples
+    --------
+    >>> view_pose(0, 0, 90).tolist()
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    cos, sin = cos_sin(roll_deg)
     roll = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    return np.asarray(roll @ camera)
+    return np.asarray(roll @ view_matrix(azimuth_deg, elevation_deg))
 
 
 def voxel_matches(
