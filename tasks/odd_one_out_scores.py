@@ -316,5 +316,8 @@ def score_table(rows: list[Row], data: TripletData, seed: int) -> pd.DataFrame:
     DataFrame
         `SCORE_COLUMNS`, then `EXTRA_COLUMNS`.
     """
-    table = pd.DataFrame(rows).assign(stimuli=data.name, seed=seed)
+    table = pd.DataFrame(rows).assign(seed=seed)
+    # Choices of different people are different data: they are not averaged.
+    whose = [f", choices of {name}" if name else "" for name in table["subject"]]
+    table["stimuli"] = [f"{data.name}{text}" for text in whose]
     return table[[*SCORE_COLUMNS, *EXTRA_COLUMNS]]
