@@ -338,6 +338,101 @@ def run_letter_identification(
     finish(out)
 
 
+@run_app.command("object-binding")
+def run_object_binding(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[TITLE=]NETWORK[@WEIGHTS]:LAYER,... with places; repeatable."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures with masks of objects [drawn scenes]."),
+    ] = None,
+    options: Further = None,
+    out: Out = Path("results/object-binding"),
+    bootstrap: Resampled = 1000,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Ask whether tokens tell which patches belong to one object."""
+    from tasks.object_binding import run_object_binding as run
+
+    more = _further(run, "object-binding", options)
+    if models:
+        more["models"] = models
+    run(out, data=data, n_bootstrap=bootstrap, seed=seed, device=device, **more)
+    finish(out)
+
+
+@run_app.command("attentive-probing")
+def run_attentive_probing(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[TITLE=]NETWORK[@WEIGHTS]:LAYER,... with places; repeatable."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures in folders of classes [drawings]."),
+    ] = None,
+    options: Further = None,
+    out: Out = Path("results/attentive-probing"),
+    bootstrap: Resampled = 1000,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Compare attentive, linear and nearest-neighbour probes of frozen tokens."""
+    from tasks.attentive_probing import run_attentive_probing as run
+
+    more = _further(run, "attentive-probing", options)
+    if models:
+        more["models"] = models
+    run(out, data=data, n_bootstrap=bootstrap, seed=seed, device=device, **more)
+    finish(out)
+
+
+@run_app.command("attention-heads")
+def run_attention_heads(
+    model: Annotated[
+        str | None, typer.Option(help="timm:NAME[@WEIGHTS] [a tiny untrained one].")
+    ] = None,
+    masked: Annotated[
+        str | None, typer.Option(help="The same, trained as a masked autoencoder.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures [drawings].")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table of the classes of the pictures.")
+    ] = None,
+    options: Further = None,
+    out: Out = Path("results/attention-heads"),
+    bootstrap: Resampled = 1000,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Tell importance, reach and pattern of every attention head of a transformer."""
+    from tasks.attention_heads import run_attention_heads as run
+
+    more = _further(run, "attention-heads", options)
+    if model is not None:
+        more["model"] = model
+    run(
+        out,
+        masked=masked,
+        pictures=pictures,
+        labels=labels,
+        n_bootstrap=bootstrap,
+        seed=seed,
+        device=device,
+        **more,
+    )
+    finish(out)
+
+
 def _further(function: Any, name: str, texts: list[str] | None) -> dict[str, Any]:
     """Read further options, and check them against the experiment's function."""
     from typing import get_type_hints
