@@ -139,7 +139,8 @@ def finish_decisions(folder: str | Path) -> list[str]:
             continue
         text = value_text(own.loc[ACCURACY], 2)
         kappa = value_text(own.loc[KAPPA], 2) if KAPPA in own.index else ""
-        mark = " (untrained)" if bool(own["untrained"].any()) else ""
+        untrained = bool(own["untrained"].any()) and "untrained" not in subject
+        mark = " (untrained)" if untrained else ""
         mark = " (simulated)" if subject == PEOPLE and simulated else mark
         lines.append(f"  {subject + mark:<32}{text:<22}{kappa}".rstrip())
     return [*lines, f"report: {report}"]

@@ -148,7 +148,8 @@ def direction_lines(table: pd.DataFrame) -> list[str]:
     """
     lines = []
     for row in table.to_dict("records"):
-        mark = " (untrained)" if row["untrained"] else ""
+        told = "untrained" in str(row["model"])
+        mark = " (untrained)" if row["untrained"] and not told else ""
         limits = ""
         if np.isfinite(row["ci_low"]):
             limits = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"

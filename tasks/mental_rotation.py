@@ -3,8 +3,9 @@
 Two block figures are shown (Shepard & Metzler 1971). People take longer the farther
 one is turned from the other, by the same amount per degree in the plane of the picture
 and in depth. Networks answer by the similarity of embeddings, or by a head that was
-trained to compare them; a surrogate turns volumes; the objects themselves give the
-ceiling, a coin the chance level.
+trained to compare them; a network of latent rotation turns what it sees, a surrogate
+turns volumes of the objects; the objects themselves give the ceiling, a coin the chance
+level.
 """
 
 from collections.abc import Sequence
@@ -12,45 +13,42 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from neurovis.core.checks import check_between, check_option, check_whole
 from neurovis.core.device import deterministic, resolve
 from neurovis.core.files import sha256_json, write_table
 from neurovis.core.log import progress
-from neurovis.core.provenance import code_fingerprint, collect
+from neurovis.core.provenance import collect
 from neurovis.core.store import Store
 from neurovis.core.types import Responses, Score, StimulusSet
-from stimuli.block_sets import ANGLES_DEG, ROTATIONS, TRUTHS, make_rotation_pairs
+from stimuli.block_sets import ANGLES_DEG, ROTATIONS, make_rotation_pairs
 from tasks.feature_specs import FeatureSpec
-from tasks.mental_rotation_readouts import (
-    Threshold,
-    chance_answers,
-    embedding_evidence,
-    fit_threshold,
-    ideal_answers,
-    settings_of,
-    siamese_evidence,
-    threshold_at,
+from tasks.mental_rotation_answers import (
+    Answers,
+    baseline_answers,
+    latent_answers,
+    network_answers,
+    plain_rows,
+    voxel_answers,
 )
+from tasks.mental_rotation_latent import LatentModel, load_latent_model
 from tasks.mental_rotation_scores import rotation_directions, rotation_scores
 from tasks.mental_rotation_trials import (
     N_OBJECTS,
     PAIRS_PER_ANGLE,
     TASK,
     TRAINING_PAIRS_PER_ANGLE,
-    RotationTrials,
     load_people,
     plan_mental_rotation,
-    trial_rows,
 )
-from tasks.mental_rotation_voxels import search_rotation, voxel_matches
 from tasks.picture_features import DEFAULT_MODELS, PictureModel, embed, picture_models
 from tasks.runs import begin_run, check_same_run, save_run
 
-READOUTS = ("embedding", "siamese", "voxel", "ideal", "chance")
+LATENT = "latent"
+"""Readout of a network of latent rotation, where weights of one are given."""
+
+READOUTS = ("embedding", "siamese", LATENT, "voxel", "ideal", "chance")
 """How answers come about; the first two for every layer of every model."""
 
 DIRECTIONS_FILE = "directions.parquet"
@@ -58,6 +56,11 @@ DIRECTIONS_FILE = "directions.parquet"
 _NOTE_VOXEL = (
     "voxel: a surrogate that is given the objects themselves with noise, no pictures; "
     "its milliseconds per degree are those recalled of people."
+)
+_NOTE_LATENT = (
+    "latent: the network is told the axis of each trial; its milliseconds per degree "
+    "are those recalled of people. No object of this run, nor its mirror image, was "
+    "trained on."
 )
 _NOTE_MAP = (
     "slope_ms_per_deg of a cost without unit: after the best affine map, with b >= 0, "
@@ -83,6 +86,7 @@ def run_mental_rotation(
     epochs: int = 100,
     noise: float = 0.02,
     resolution: int = 16,
+    latent: str | Path | None = None,
     store: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -105,7 +109,7 @@ def run_mental_rotation(
         What people answered to the test pairs, see
         `tasks.mental_rotation_trials.load_people`.
     readouts : str or sequence of str, default "all"
-        Of `READOUTS`.
+        Of `READOUTS`; "latent" needs `latent`, and "all" leaves it out without.
     n_objects : int, default 16
         Objects; half of them train thresholds and heads.
     rotations : str or sequence of str, default ("depth", "picture-plane")
@@ -123,6 +127,10 @@ def run_mental_rotation(
         Of the voxels of the surrogate.
     resolution : int, default 16
         Voxels of the surrogate along each axis.
+    latent : str or Path, optional
+        Weights of a network of latent rotation, as
+        `neurovis.adapters.latent_rotation_network.load_latent_rotation`. All objects of
+        the run are then drawn apart from those that it was trained on.
     store : str or Path, optional
         Folder for features; ``out/parts/features`` by default.
     seed : int, default 0
@@ -140,8 +148,8 @@ def run_mental_rotation(
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong, `people` saw other pictures, or `out` holds a run
-        with other arguments.
+        If an argument is wrong, `people` saw other pictures, `latent` was trained on
+        too many objects, or `out` holds a run with other arguments.
     FileNotFoundError, DataCorruptError, MissingDependencyError
         If weights or the file of people are missing or damaged.
     PermissionError, FileExistsError, NotADirectoryError
@@ -150,28 +158,30 @@ def run_mental_rotation(
     Notes
     -----
     Costs stand for reaction times: the negative cosine ("embedding"), the negative
-    logit of "same" ("siamese"), milliseconds of rotation ("voxel"). Thresholds
-    have the best balanced accuracy on training pairs; that of the siamese head is a
-    logit of 0. Objects of training and test are of different mirror pairs.
+    logit of "same" ("siamese"), milliseconds of rotation ("latent", "voxel").
+    Thresholds have the best balanced accuracy on training pairs; that of the siamese
+    head is a logit of 0. Objects of training and test are of different mirror pairs.
 
     References
     ----------
     Shepard and Metzler (1971). Science 171, 701-703.
     doi:10.1126/science.171.3972.701
     """
-    asked = _readouts(readouts)
+    asked = _readouts(readouts, latent is not None)
     check_whole("epochs", epochs, low=1)
     check_between("noise", noise, low=0)
     check_whole("resolution", resolution, low=4)
     check_whole("seed", seed, low=0)
     check_whole("n_bootstrap", n_bootstrap, low=0)
     place = resolve(device)
+    turning = None if latent is None else load_latent_model(latent)
     trials = plan_mental_rotation(
         n_objects,
         rotations=rotations,
         angles_deg=angles_deg,
         pairs_per_angle=pairs_per_angle,
         training_pairs_per_angle=training_pairs_per_angle,
+        apart_from=() if turning is None else turning.shapes,
         seed=seed,
     )
     answers = [] if people is None else [load_people(people, trials.test, seed)]
@@ -180,7 +190,7 @@ def run_mental_rotation(
     arguments: dict[str, Any] = {
         "task": TASK,
         "models": [m if isinstance(m, str) else asdict(m) for m in listed],
-        "people": None if people is None else sha256_json(_plain_rows(answers[0])),
+        "people": None if people is None else sha256_json(plain_rows(answers[0])),
         "readouts": asked,
         "n_objects": n_objects,
         "rotations": [rotations] if isinstance(rotations, str) else list(rotations),
@@ -193,6 +203,10 @@ def run_mental_rotation(
         "seed": seed,
         "n_bootstrap": n_bootstrap,
     }
+    if turning is not None:
+        # The report plans the same trials without the weights.
+        apart = {"apart_from": list(turning.shapes)}
+        arguments |= {"latent": turning.weights_hash, **apart}
     check_same_run(out, arguments)
     loaded = picture_models(listed) if looking or listed else []
     if not loaded and {"embedding", "siamese"} & set(asked):
@@ -204,8 +218,8 @@ def run_mental_rotation(
     parts = Store(folder / "parts")
     stimuli = _drawn(make_rotation_pairs(trials.both))
     features = Path(store) if store is not None else folder / "parts" / "features"
-    options: dict[str, Any] = {"seed": seed, "place": place, "parts": parts}
-    fitted: list[dict[str, Any]] = []
+    options: dict[str, Any] = {"seed": seed, "device": place, "parts": parts}
+    found: list[Answers] = []
     with deterministic():
         fingerprint = stimuli.fingerprint
         for model in progress(loaded, "models", unit="model"):
@@ -214,28 +228,32 @@ def run_mental_rotation(
                 for readout in ("embedding", "siamese"):
                     if readout not in asked:
                         continue
-                    table, fit = _network_answers(
-                        trials,
-                        model,
-                        layer,
-                        (rows[0::2], rows[1::2]),
-                        readout,
-                        stimuli=fingerprint,
-                        epochs=epochs,
-                        folder=folder / "parts" / "siamese",
-                        **options,
+                    found.append(
+                        network_answers(
+                            trials,
+                            model,
+                            layer,
+                            (rows[0::2], rows[1::2]),
+                            readout,
+                            stimuli=fingerprint,
+                            epochs=epochs,
+                            folder=folder / "parts" / "siamese",
+                            **options,
+                        )
                     )
-                    answers.append(table)
-                    fitted.append(fit)
+        if turning is not None:
+            found.append(latent_answers(trials, turning, **options))
         if "voxel" in asked:
-            table, fit = _voxel_answers(trials, noise, resolution, **options)
-            answers.append(table)
-            fitted.append(fit)
-    answers += _baselines(trials, asked, seed)
+            found.append(voxel_answers(trials, noise, resolution, **options))
+    answers += [one.trials for one in found]
+    answers += baseline_answers(trials, asked, seed)
     table = pd.concat(answers, ignore_index=True)
     scores = rotation_scores(
         table,
-        pd.DataFrame(fitted, columns=["subject", "threshold", "training_accuracy"]),
+        pd.DataFrame(
+            [one.fit for one in found],
+            columns=["subject", "threshold", "training_accuracy"],
+        ),
         stimuli=f"{stimuli.name}:{fingerprint[:12]}",
         n_bootstrap=n_bootstrap,
         seed=seed,
@@ -249,9 +267,10 @@ def run_mental_rotation(
             fingerprints={
                 "stimuli": fingerprint,
                 **{f"model {m.title}": sha256_json(m.identity) for m in loaded},
+                **({} if turning is None else {"latent": turning.weights_hash}),
             },
             call=arguments,
-            notes=_notes(loaded, asked),
+            notes=_notes(loaded, asked, turning),
         ),
     )
     save_run(folder, trials=table, score=score, fixations=None)
@@ -271,7 +290,8 @@ def rotation_test_pictures(
         As `run_mental_rotation`.
     **options : object
         `rotations`, `angles_deg`, `pairs_per_angle`, `training_pairs_per_angle`, as
-        `run_mental_rotation`.
+        `run_mental_rotation`; `apart_from`, as
+        `tasks.mental_rotation_trials.plan_mental_rotation`.
 
     Returns
     -------
@@ -293,182 +313,29 @@ def _drawn(stimuli: StimulusSet) -> StimulusSet:
     return replace(stimuli, images=pictures)
 
 
-def _readouts(readouts: str | Sequence[str]) -> list[str]:
+def _readouts(readouts: str | Sequence[str], has_latent: bool) -> list[str]:
     if readouts == "all":
-        return list(READOUTS)
+        return [name for name in READOUTS if has_latent or name != LATENT]
     asked = [readouts] if isinstance(readouts, str) else list(readouts)
     for readout in asked:
         check_option("readouts", readout, READOUTS)
     if not asked:
         raise ValueError(f"`readouts` is empty: name some of {', '.join(READOUTS)}.")
+    if (LATENT in asked) != has_latent:
+        raise ValueError(
+            f"The readout {LATENT!r} and weights for it (`latent`) belong together: "
+            f"give both or neither; got readouts {asked} "
+            f"{'with' if has_latent else 'without'} weights."
+        )
     return [readout for readout in READOUTS if readout in asked]
 
 
-def _network_answers(
-    trials: RotationTrials,
-    model: PictureModel,
-    layer: str,
-    views: tuple[NDArray[np.float32], NDArray[np.float32]],
-    readout: str,
-    *,
-    stimuli: str,
-    epochs: int,
-    folder: Path,
-    seed: int,
-    place: Any,
-    parts: Store,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return answers to the test pairs and what was fitted on the training pairs."""
-    both = trials.both
-    training = (both["split"] == "training").to_numpy()
-    same = (both["truth"] == "same").to_numpy()
-    identity = {
-        "task": TASK,
-        "code": code_fingerprint(),
-        "readout": readout,
-        "model": model.identity,
-        "layer": layer,
-        "stimuli": stimuli,
-        "seed": seed,
-        "training": int(training.sum()),
-    }
-
-    def compute() -> dict[str, NDArray[Any]]:
-        if readout == "embedding":
-            return {"evidence": embedding_evidence(*views)}
-        mark = sha256_json({**identity, **settings_of(epochs)})
-        evidence = siamese_evidence(
-            *views,
-            same,
-            training,
-            epochs=epochs,
-            seed=seed,
-            device=place,
-            folder=folder / mark[:16],
-        )
-        return {"evidence": evidence}
-
-    if readout == "siamese":
-        identity |= settings_of(epochs)
-    evidence = parts.get_or_compute(identity, compute)["evidence"]
-    if readout == "embedding":
-        known = fit_threshold(evidence[training], same[training])
-    else:  # the head was trained to say "same" above 0
-        known = threshold_at(0.0, evidence[training], same[training])
-    subject = f"{model.title} {layer}, {readout}"
-    table = _decided(
-        trials.test,
-        evidence[~training] > known.value,
-        evidence=evidence[~training],
-        rt_or_cost=-evidence[~training],
-        rt_ms=np.nan,
-        seed=seed,
-        subject=subject,
-        model=model.title,
-        layer=layer,
-        readout=readout,
-        kind=model.kind,
-        untrained=model.untrained,
-    )
-    return table, _fit_row(subject, known)
-
-
-def _voxel_answers(
-    trials: RotationTrials,
-    noise: float,
-    resolution: int,
-    *,
-    seed: int,
-    place: Any,
-    parts: Store,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    both = trials.both
-    training = (both["split"] == "training").to_numpy()
-    identity = {
-        "task": TASK,
-        "code": code_fingerprint(),
-        "readout": "voxel",
-        "pairs": sha256_json(_plain_rows(both)),
-        "noise": noise,
-        "resolution": resolution,
-        "seed": seed,
-    }
-
-    def compute() -> dict[str, NDArray[Any]]:
-        found = voxel_matches(
-            both, noise=noise, resolution=resolution, seed=seed, device=place
-        )
-        return {"matches": found}
-
-    matches = parts.get_or_compute(identity, compute)["matches"]
-    best = matches.max(axis=1)
-    same = (both["truth"] == "same").to_numpy()
-    known = fit_threshold(best[training], same[training])
-    search = search_rotation(matches[~training], known.value)
-    table = _decided(
-        trials.test,
-        search.found,
-        evidence=best[~training],
-        rt_or_cost=search.rt_ms,
-        rt_ms=search.rt_ms,
-        seed=seed,
-        subject="voxel rotation",
-        model="voxel rotation",
-        readout="voxel",
-        kind="surrogate",
-    )
-    return table, _fit_row("voxel rotation", known)
-
-
-def _baselines(
-    trials: RotationTrials, asked: Sequence[str], seed: int
-) -> list[pd.DataFrame]:
-    answers = {
-        "ideal": ideal_answers(trials.test),
-        "chance": chance_answers(list(trials.test["pair"]), seed),
-    }
-    return [
-        _decided(
-            trials.test,
-            answer == "same",
-            evidence=np.nan,
-            rt_or_cost=np.nan,
-            rt_ms=np.nan,
-            seed=seed,
-            subject=name,
-            model=name,
-            readout=name,
-            kind="baseline",
-        )
-        for name, answer in answers.items()
-        if name in asked
-    ]
-
-
-def _decided(
-    pairs: pd.DataFrame, says_same: NDArray[np.bool_], **more: Any
-) -> pd.DataFrame:
-    response = np.where(says_same, *TRUTHS).astype(object)
-    correct = response == pairs["truth"].to_numpy(object)
-    return trial_rows(pairs, response=response, correct=correct, **more)
-
-
-def _fit_row(subject: str, known: Threshold) -> dict[str, Any]:
-    return {
-        "subject": subject,
-        "threshold": known.value,
-        "training_accuracy": known.balanced_accuracy,
-    }
-
-
-def _plain_rows(table: pd.DataFrame) -> list[Any]:
-    """Return rows as JSON has them; NaN as None."""
-    values = table.astype(object).where(table.notna(), None)
-    return list(values.to_dict("records"))
-
-
-def _notes(models: Sequence[PictureModel], asked: Sequence[str]) -> list[str]:
+def _notes(
+    models: Sequence[PictureModel], asked: Sequence[str], latent: LatentModel | None
+) -> list[str]:
     notes = [note for model in models for note in model.notes]
+    if latent is not None:
+        notes += [*latent.network.notes, _NOTE_LATENT]
     if "voxel" in asked:
         notes.append(_NOTE_VOXEL)
     if models:
@@ -478,6 +345,7 @@ def _notes(models: Sequence[PictureModel], asked: Sequence[str]) -> list[str]:
 
 __all__ = [
     "DEFAULT_MODELS",
+    "LATENT",
     "READOUTS",
     "TASK",
     "rotation_test_pictures",

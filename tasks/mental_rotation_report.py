@@ -15,7 +15,7 @@ from analysis.report import ReportFigure, ReportTable, Section, write_report
 from neurovis.core.files import check_writable_folder, read_table
 from neurovis.core.types import HUMAN_MODEL
 from stimuli.block_sets import make_rotation_pairs
-from tasks.mental_rotation import DIRECTIONS_FILE, TASK
+from tasks.mental_rotation import DIRECTIONS_FILE, LATENT, TASK
 from tasks.mental_rotation_trials import plan_mental_rotation
 from tasks.report_parts import (
     NamedFigure,
@@ -34,9 +34,10 @@ until it fits the other.
 
 "embedding": the answer is "same" above a threshold of the cosine of two embeddings; \
 the cost is the negative cosine. "siamese": a small head is trained to compare \
-embeddings; the cost is the negative logit of "same". "voxel": volumes of the objects \
-themselves, with noise, are turned in steps until they match or half a turn is over; \
-the cost is the time of the steps. "ideal" compares the objects themselves, "chance" \
+embeddings; the cost is the negative logit of "same". "latent": a network makes a \
+volume of each picture, and one is turned in steps until it matches the other or half \
+a turn is over; the cost is the time of the steps. "voxel": the same with volumes of \
+the objects themselves, with noise. "ideal" compares the objects themselves, "chance" \
 tosses a coin. Thresholds and heads are fitted on other objects than those of the \
 test, and on no mirror image of them."""
 
@@ -189,7 +190,10 @@ def _pair_figure(run: Run) -> NamedFigure:
     call = run.provenance.call
     names = ("rotations", "angles_deg", "pairs_per_angle", "training_pairs_per_angle")
     trials = plan_mental_rotation(
-        call["n_objects"], seed=call["seed"], **{name: call[name] for name in names}
+        call["n_objects"],
+        seed=call["seed"],
+        apart_from=call.get("apart_from", ()),
+        **{name: call[name] for name in names},
     )
     angles = call["angles_deg"]
     wanted = sorted({angles[0], angles[len(angles) // 2], angles[-1]})
@@ -224,7 +228,9 @@ def _by_angle(run: Run, shown: list[str], what: str) -> list[NamedFigure]:
         if what == "cost"
         else ["voxel", "ideal", "chance", "people"]
     )
-    looking = [r for r in ("embedding", "siamese") if (scores["readout"] == r).any()]
+    looking = [
+        r for r in ("embedding", "siamese", LATENT) if (scores["readout"] == r).any()
+    ]
     items = []
     for readout in looking or [""]:
         part = scores[scores["readout"].isin([readout, *references])]

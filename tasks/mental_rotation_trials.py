@@ -16,11 +16,14 @@ import pandas as pd
 from neurovis.core.checks import check_columns, check_path, check_whole
 from neurovis.core.files import read_table
 from neurovis.core.types import HUMAN_MODEL, Responses
-from stimuli.block_figures import mirror_pair_key
+from stimuli.block_figures import check_shape, mirror_pair_key
 from stimuli.block_sets import ANGLES_DEG, ROTATIONS, TRUTHS, plan_rotation_pairs
 from stimuli.block_survey import draw_block_shapes
 
 TASK = "mental-rotation"
+
+N_MIRROR_PAIRS = 167
+"""Chiral objects of ten cubes with three elbows, mirror images counted once."""
 
 N_OBJECTS = 16
 PAIRS_PER_ANGLE = 8
@@ -83,6 +86,7 @@ def plan_mental_rotation(
     angles_deg: Sequence[float] = ANGLES_DEG,
     pairs_per_angle: int = PAIRS_PER_ANGLE,
     training_pairs_per_angle: int = TRAINING_PAIRS_PER_ANGLE,
+    apart_from: Sequence[str] = (),
     seed: int = 0,
 ) -> RotationTrials:
     """Draw objects, give half of them to the training, and plan the pairs.
@@ -100,6 +104,9 @@ def plan_mental_rotation(
         Test pairs per kind and angle; even.
     training_pairs_per_angle : int, default 4
         Training pairs per kind and angle; even.
+    apart_from : sequence of str, default ()
+        Objects that somebody has learnt before: neither they nor their mirror images
+        are drawn.
     seed : int, default 0
         Of objects and pairs.
 
@@ -111,7 +118,7 @@ def plan_mental_rotation(
     Raises
     ------
     TypeError, ValueError
-        If a number is out of range.
+        If a number is out of range, or too few objects are left.
 
     Examples
     --------
@@ -120,7 +127,7 @@ def plan_mental_rotation(
     (16, 16)
     """
     n = check_whole("n_objects", n_objects, low=2)
-    shapes = draw_block_shapes(n, seed)
+    shapes = _unseen_shapes(n, apart_from, seed)
     options: dict[str, Any] = {"rotations": rotations, "angles_deg": angles_deg}
     parts = [
         plan_rotation_pairs(own, pairs_per_angle=per_angle, seed=seed, **options)
@@ -131,6 +138,21 @@ def plan_mental_rotation(
     ]
     parts[1]["object"] += n // 2
     return RotationTrials(*parts)
+
+
+def _unseen_shapes(n: int, apart_from: Sequence[str], seed: int) -> list[str]:
+    if not apart_from:
+        return draw_block_shapes(n, seed)
+    seen = {mirror_pair_key(check_shape("apart_from", shape)) for shape in apart_from}
+    shapes = draw_block_shapes(N_MIRROR_PAIRS, seed)
+    left = [shape for shape in shapes if mirror_pair_key(shape) not in seen]
+    if len(left) < n:
+        raise ValueError(
+            f"`n_objects` must be at most {len(left)}: a network has learnt the other "
+            f"{N_MIRROR_PAIRS - len(left)} of {N_MIRROR_PAIRS} mirror pairs; got {n}. "
+            "Ask for fewer objects, or train on fewer."
+        )
+    return left[:n]
 
 
 def load_people(

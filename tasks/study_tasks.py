@@ -210,6 +210,23 @@ SWEEP_TASKS = {
         minutes=30.0,
         disk_mib=100.0,
     ),
+    "recognition": SweepTask(
+        "tasks.recognition:run_recognition", models="models", data="data", minutes=4.0
+    ),
+    "mental-rotation": SweepTask(
+        "tasks.mental_rotation:run_mental_rotation", models="models"
+    ),
+    "gestalt": SweepTask("tasks.gestalt:run_gestalt", models="models"),
+    "disrt": SweepTask("tasks.disrt:run_disrt", models="models", data="images"),
+    "letter-identification": SweepTask(
+        "tasks.letter_identification:run_letter_identification", models="models"
+    ),
+    "object-binding": SweepTask(
+        "tasks.object_binding:run_object_binding", models="models", data="data"
+    ),
+    "attentive-probing": SweepTask(
+        "tasks.attentive_probing:run_attentive_probing", models="models", data="data"
+    ),
     "diet": SweepTask(
         "tasks.diet:run_diet", models="diets", data="images", minutes=60.0
     ),

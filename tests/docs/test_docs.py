@@ -51,6 +51,7 @@ RUNNABLE = {
     "how_to/compare_decisions.rst": "score",
     "how_to/compare_recognition.rst": "score",
     "how_to/compare_scanpaths.rst": "scores",
+    "how_to/crowding_and_navon.rst": "fit",
     "how_to/drive_regions.rst": "made",
     "how_to/compare_representations.rst": "stack",
     "how_to/fit_encoding_models.rst": "shares",
