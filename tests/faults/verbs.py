@@ -11,7 +11,11 @@ from functools import partial
 import numpy as np
 
 # Verbs that no call stands for.
-WITHOUT_A_CALL = {"demo": "takes minutes; it runs functions of verbs that have a call"}
+WITHOUT_A_CALL = {
+    "demo": "takes minutes; it runs functions of verbs that have a call",
+    "stimuli export jspsych": "asks npm for jsPsych; tests in a browser stand for it",
+    "data import jspsych": "reads what such a browser leaves; so do the same tests",
+}
 # Options whose folder a command may write into.
 OUTPUTS = ("--out", "--store", "--to", "--networks")
 # Two conditions whose difference is an index of asymmetry.
@@ -196,6 +200,70 @@ BRAINS = (
         f"--repeats 2 --beam 2 --tokens 8 {FEW} --out {{out}}/captions",
     ),
 )
+PIXELS = "--models small=control:pixels:pixels:grid8 --bootstrap 9 --device cpu"
+CHOICES = (
+    ("stimuli list", ""),
+    (
+        "stimuli make",
+        "gratings --set n_phases=1 --set orientations_deg=[0.0] --out {out}/gratings",
+    ),
+    ("stimuli show", "{out}/gratings --pictures 2 --out {out}/sheet.png"),
+    (
+        "stimuli export psychopy",
+        "{made}/levels --task 2afc --answer-column answer --out {out}/psychopy",
+    ),
+    ("data import psychopy", "{made}/psychopy.csv --out {out}/people.parquet"),
+    (
+        "run recognition",
+        "--experiments edge --bootstrap 9 --device cpu --out {out}/recognition",
+    ),
+    (
+        "run decisions",
+        f"--trials {{made}}/people.parquet --stimuli {{made}}/levels {PIXELS} "
+        "--out {out}/decisions",
+    ),
+    ("run odd-one-out", "--bootstrap 9 --device cpu --out {out}/odd"),
+    (
+        "run level-triplets",
+        "--set n_pictures=60 --bootstrap 9 --device cpu --out {out}/levels",
+    ),
+    (
+        "run mental-rotation",
+        f"{PIXELS} --readouts embedding,ideal --set n_objects=4 "
+        "--set pairs_per_angle=4 --set training_pairs_per_angle=2 "
+        "--set angles_deg=0.0,90.0,180.0 --out {out}/rotation",
+    ),
+    (
+        "run gestalt",
+        f"{PIXELS} --tests lower-region --set n_displays=2 --set n_permutations=9 "
+        "--out {out}/gestalt",
+    ),
+    (
+        "run disrt",
+        f"{PIXELS} --distortions patch_shuffle --pictures 4 --set size_px=64 "
+        "--out {out}/disrt",
+    ),
+    (
+        "run letter-identification",
+        f"{PIXELS} --tests navon --set n_train=5 --out {{out}}/letters",
+    ),
+    (
+        "run object-binding",
+        "--models compact_vgg@seeded:0:stage3 --set n_train=6 --set n_test=4 "
+        "--set n_epochs=1 --set size_px=96 --bootstrap 9 --device cpu "
+        "--out {out}/binding",
+    ),
+    (
+        "run attentive-probing",
+        "--models compact_vgg@seeded:0:stage4 --set n_pictures=24 --set n_epochs=1 "
+        "--set n_queries=2 --set n_seeds=1 --set n_neighbours=3 --bootstrap 9 "
+        "--device cpu --out {out}/probing",
+    ),
+    (
+        "run attention-heads",
+        "--set n_pictures=4 --bootstrap 9 --device cpu --out {out}/heads",
+    ),
+)
 IMAGES = (
     (
         "generate from-captions",
@@ -239,6 +307,7 @@ GROUPS = {
     "observers": OBSERVERS,
     "brains": BRAINS,
     "images": IMAGES,
+    "choices": CHOICES,
 }
 VERBS = [
     Verb(name, options, group, *writes)
@@ -279,6 +348,7 @@ def make_inputs(place, group):
         "observers": _people,
         "brains": _brains,
         "images": _captions,
+        "choices": _choices,
     }[group](made)
 
 
@@ -346,6 +416,21 @@ def _finish_sweep(file, folder):
     )
     for keyed in key_jobs(read_study(file)):
         assert run_job(str(folder), keyed).state == "finished"
+
+
+def _choices(made):
+    """A set of pictures with answers, and what people answered."""
+    from neurovis.core.files import write_table
+    from stimuli.save import save_stimuli
+    from tests.tasks.test_decisions import bright_and_dark, people_of
+
+    shown = bright_and_dark()
+    save_stimuli(shown, made / "levels", progress=False)
+    write_table(made / "people.parquet", people_of(shown))
+    (made / "psychopy.csv").write_text(
+        "participant,stimulus_id,key_resp.keys,key_resp.rt,key_resp.corr\n"
+        "s1,p00,left,0.51,1\ns1,p01,right,0.62,0\n"
+    )
 
 
 def _brains(made):

@@ -59,6 +59,7 @@ def test_weights_that_are_missing_come_to_light(tmp_path):
 FEATURES = {"models": ["compact_vgg:stage1:gap"]}
 NSD = {"data": "nsd:nsd", "subjects": [1], "regions": ["V1v"]}
 IMAGES = {"data": "made/classes"}
+PIXELS = {"models": ["small=control:pixels:pixels:grid8"]}
 # One job of every experiment that needs no fitted model and no stimuli made before.
 EXPERIMENTS = {
     "search-asymmetry": {"models": ["eccnet"], "options": QUICK},
@@ -84,6 +85,13 @@ EXPERIMENTS = {
         "models": ["reference"],
         "options": {"recipe": "compact", "experiments": ["generalisation"]},
     },
+    "recognition": {"models": ["squeezenet1_0@seeded:0"], "data": "simulated"},
+    "mental-rotation": {**PIXELS, "options": {"n_objects": 4}},
+    "gestalt": {**PIXELS, "options": {"tests": ["lower-region"]}},
+    "disrt": {**PIXELS, "data": "made/many"},
+    "letter-identification": PIXELS,
+    "object-binding": {"models": ["compact_vgg:stage3"]},
+    "attentive-probing": {"models": ["compact_vgg:stage4"], "data": "made/classes"},
     "diet": {**IMAGES, "models": ["natural"], "options": {"trials": 1}},
     "braindive": {
         "models": ["sketch:latent"],
