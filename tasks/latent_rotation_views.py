@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurovis.adapters.latent_rotation_network import LatentRotationSettings
+from neurovis.adapters.latent_rotation_settings import LatentRotationSettings
 from neurovis.core.checks import check_between, check_whole
 from neurovis.core.log import progress
 from neurovis.core.rng import generator

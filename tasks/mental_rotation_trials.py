@@ -7,6 +7,7 @@ an object from its mirror image knows the mirror image too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +146,15 @@ def _unseen_shapes(n: int, apart_from: Sequence[str], seed: int) -> list[str]:
         return draw_block_shapes(n, seed)
     seen = {mirror_pair_key(check_shape("apart_from", shape)) for shape in apart_from}
     shapes = draw_block_shapes(N_MIRROR_PAIRS, seed)
-    left = [shape for shape in shapes if mirror_pair_key(shape) not in seen]
+    unseen = (shape for shape in shapes if mirror_pair_key(shape) not in seen)
+    left = list(islice(unseen, n))
     if len(left) < n:
         raise ValueError(
             f"`n_objects` must be at most {len(left)}: a network has learnt the other "
             f"{N_MIRROR_PAIRS - len(left)} of {N_MIRROR_PAIRS} mirror pairs; got {n}. "
             "Ask for fewer objects, or train on fewer."
         )
-    return left[:n]
+    return left
 
 
 def load_people(
