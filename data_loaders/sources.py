@@ -14,7 +14,8 @@ from data_loaders.archives import extract_archive
 from data_loaders.fetch import WAITS_S, RemoteFile, fetch_file, is_complete
 from data_loaders.gaze import GazeData
 from data_loaders.search_humans import load_human_rt, load_published_asymmetry
-from data_loaders.source_table import SOURCES, Source
+from data_loaders.source_record import Source
+from data_loaders.source_table import SOURCES
 from neurovis.core.checks import check_option, check_path
 from neurovis.core.rdm_stack import RDMStack
 from neurovis.core.types import Responses

@@ -118,6 +118,7 @@ COMMANDS = (
     "train backbone",
     "train generator",
     "train captioner",
+    "train latent-rotation",
     "generate braindive",
     "generate pairs",
     "generate anagram",

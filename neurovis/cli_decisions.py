@@ -214,8 +214,12 @@ def run_mental_rotation(
     people: Annotated[
         Path | None, typer.Option(help="Table of trials of people.")
     ] = None,
+    latent: Annotated[
+        str | None,
+        typer.Option(help="Weights of `train latent-rotation`, or seeded:N [none]."),
+    ] = None,
     readouts: Annotated[
-        str, typer.Option(help="embedding, siamese, voxel, ideal; or all.")
+        str, typer.Option(help="embedding, siamese, voxel, latent, ideal; or all.")
     ] = "all",
     options: Further = None,
     out: Out = Path("results/mental-rotation"),
@@ -232,6 +236,7 @@ def run_mental_rotation(
         models or ["default"],
         out,
         people=people,
+        latent=latent,
         readouts="all" if readouts == "all" else split_names(readouts),
         store=store,
         n_bootstrap=bootstrap,

@@ -240,3 +240,46 @@ def _named(option: str, text: str) -> tuple[str, str]:
     if not (name and equals and path):
         raise ValueError(f"`{option}` must be NAME=PATH; got {text!r}.")
     return name, path
+
+
+class RotationRecipe(StrEnum):
+    """How a network of latent rotation is trained."""
+
+    small = "small"
+    published = "published"
+
+
+@train_app.command("latent-rotation")
+def train_latent_rotation_command(
+    recipe: Annotated[
+        RotationRecipe,
+        typer.Option(help="small takes minutes; published needs an accelerator."),
+    ] = RotationRecipe.small,
+    objects: Annotated[
+        int | None, typer.Option(help="Block figures to train on [of the recipe].")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over all views [of the recipe].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights and card.")] = Path(
+        "results/latent-rotation"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a network whose latent volume turns as the object does."""
+    from tasks.latent_rotation_training import (
+        PUBLISHED_RECIPE,
+        SMALL_RECIPE,
+        train_latent_rotation,
+    )
+
+    small = recipe is RotationRecipe.small
+    chosen = SMALL_RECIPE if small else PUBLISHED_RECIPE
+    if objects is not None or epochs is not None:
+        chosen = chosen.shortened(objects, epochs)
+    trained = train_latent_rotation(out, recipe=chosen, seed=seed, device=device)
+    for part, errors in trained.card["squared_error"].items():
+        told = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in errors.items())
+        say(f"squared error of pixels, new {part}: {told}")
+    say(f"{trained.weights}")

@@ -203,7 +203,11 @@ def draw_object_views(
     for shape in progress(both, f"drawing ({part})"):
         rng = generator(seed, "latent rotation views", part, shape)
         angles = rng.uniform(-high, high, size=(n_views, 3))
-        pictures.append(np.stack([draw_view(shape, *row, settings) for row in angles]))
+        pictures.append(
+            np.stack(
+                [draw_view(shape, row[0], row[1], row[2], settings) for row in angles]
+            )
+        )
         poses.append(np.stack([view_pose(*row) for row in angles]))
     return ObjectViews(
         torch.from_numpy(np.stack(pictures)),

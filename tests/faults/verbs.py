@@ -260,6 +260,10 @@ CHOICES = (
         "--device cpu --out {out}/probing",
     ),
     (
+        "train latent-rotation",
+        "--objects 1 --epochs 1 --device cpu --out {out}/latent",
+    ),
+    (
         "run attention-heads",
         "--set n_pictures=4 --bootstrap 9 --device cpu --out {out}/heads",
     ),
