@@ -256,9 +256,14 @@ def pair_views(pairs: pd.DataFrame, settings: LatentRotationSettings) -> Tensor:
     Tensor of uint8, shape (2, n_pairs, size_px, size_px)
         Left and right views.
     """
-    names = ("shape", "azimuth_deg", "elevation_deg", "roll_deg")
     views = [
-        draw_view(*(row[f"{side}_{name}"] for name in names), settings)
+        draw_view(
+            row[f"{side}_shape"],
+            row[f"{side}_azimuth_deg"],
+            row[f"{side}_elevation_deg"],
+            row[f"{side}_roll_deg"],
+            settings,
+        )
         for side in ("left", "right")
         for row in progress(pairs.to_dict("records"), f"drawing ({side})")
     ]
