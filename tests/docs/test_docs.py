@@ -125,6 +125,7 @@ def test_the_example_of_the_readme_runs(capsys):
 # More than five seconds each.
 LONG = (
     *("how_to/brain_data.rst", "how_to/caption_voxels.rst"),
+    *("how_to/compare_decisions.rst", "how_to/crowding_and_navon.rst"),
     "how_to/fit_encoding_models.rst",
 )
 RUN_PAGES = [

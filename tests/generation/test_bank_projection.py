@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from neurovis.core.embedding_bank import bank_of, open_bank, sound_rows
@@ -136,6 +136,7 @@ def test_streamed_equals_dense_for_wide_embeddings_and_noisy_weights(width):
     block_rows=st.integers(1, 45),
     scale=st.floats(1e-3, 1e3),
 )
+@example(seed=440, shape=(9, 5, 1), beta=801.0, block_rows=1, scale=1.0)
 def test_streamed_equals_dense_for_any_bank(seed, shape, beta, block_rows, scale):
     n, width, n_voxels = shape
     rng = np.random.default_rng(seed)
@@ -148,7 +149,9 @@ def test_streamed_equals_dense_for_any_bank(seed, shape, beta, block_rows, scale
     found = project_onto_bank(
         weights, bank_of(rows), inverse_temperature=beta, block_rows=block_rows
     )
-    check(found, expected)
+    # Cosines of float32 are right to 6e-8, and the exponent multiplies that by beta: a
+    # long embedding of little weight moves the mean by as much.
+    check(found, expected, tolerance=max(1e-5, 6e-8 * beta))
 
 
 def test_blocks_that_weigh_nothing_are_skipped_without_a_trace():

@@ -154,6 +154,8 @@ def test_directions_name_their_sources_as_recalled(run):
     assert table.loc[table["model"] == "net", "untrained"].all()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_interrupted_run_resumes_with_identical_tables(run, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(run, out)
