@@ -186,6 +186,8 @@ def hashes(folder):
     }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_same_seed_draws_the_same_files(tmp_path):
     words = [*STIMULI, "--trials", 2, "--seed", 7]
     found = []

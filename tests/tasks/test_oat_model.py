@@ -225,6 +225,8 @@ def test_a_fit_is_that_of_the_trainer(parts):
     assert fitted.max_fixations == max(len(t.cells) for t in training)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_displays_of_training_are_dressed_with_generated_covers(parts):
     simulation = SimulatedSearch(
         n_shelves=4, targets_per_shelf=1, n_observers=2, rows=2, cols=2

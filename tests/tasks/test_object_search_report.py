@@ -43,7 +43,12 @@ from tasks.object_search_tables import (
 from tasks.simulated_search import SimulatedSearch
 from tests.undrawn import figures_not_drawn
 
-pytestmark = pytest.mark.usefixtures("one_set_of_looks")
+# The run that is reported takes long; test_cli.py writes its report in small.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("one_set_of_looks"),
+]
 
 HEURISTICS = ("chance_uniform", "reading_order_oracle_stop", "human_nearest_target")
 TOKENS = ("uniform_tokens", "displacement_tokens", "displacement_jump_tokens")

@@ -524,6 +524,8 @@ def test_people_who_lack_a_cell_are_told_before_anything_is_computed(
 # ------------------------------------------------------------------- real people
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_slopes_of_real_people_are_those_of_the_reference(data_folder, tmp_path):
     folder = data_folder / "search_rt_wolfe2010"
     reference = json.loads((folder / "reference_values.json").read_text())

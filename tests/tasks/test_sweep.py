@@ -44,6 +44,8 @@ def tries(folder):
     return begun, Counter(times.loc[times["state"] == "finished", "job"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_workers_share_jobs_and_a_second_sweep_computes_nothing(tmp_path):
     jobs = (QUICK, replace(QUICK, seed=1), WRONG, replace(QUICK, seed=2))
     study, told = Study("s", jobs), []
