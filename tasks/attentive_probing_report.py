@@ -21,7 +21,7 @@ classifier after them. Neighbours vote by the cosine of the mean tokens, without
 fit. The efficient probe has many more parameters: on small sets that is no \
 advantage."""
 _SOURCES = """\
-Psomas et al. (2026), arXiv:2506.10178; forward pass as in the public code \
+Psomas et al. (2025), arXiv:2506.10178; forward pass as in the public code \
 billpsomas/efficient-probing. Published gains are recalled and about ImageNet-1k."""
 
 

@@ -18,7 +18,7 @@ GAIN = Direction(
     "efficient probe above linear probe",
     "large for networks trained by masked image modelling, small for DINO and CLIP; "
     "not people",
-    "Psomas et al. (2026), arXiv:2506.10178; recalled",
+    "Psomas et al. (2025), arXiv:2506.10178; recalled",
 )
 
 

@@ -2,7 +2,7 @@
 
 References
 ----------
-Psomas et al. (2026). Attention, please! Revisiting attentive probing through the lens
+Psomas et al. (2025). Attention, please! Revisiting attentive probing through the lens
 of efficiency. ICLR. arXiv:2506.10178. Forward pass as in the public code
 billpsomas/efficient-probing (``poolings/ep.py``). Fitting is in
 `neurovis.fitting.efficient_probe_fit`.
