@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, rel_entr
 
+from analysis.choices import similarity
 from neurovis.core.checks import check_array
 
 FloatArray = NDArray[np.float64]
@@ -82,7 +83,7 @@ def prune_effects(
         found["d_loss"] = own - others
         found["d_js"] = jensen_shannon(np.exp(log_p), np.exp(log_q))
     if one is not None and other is not None:
-        found["d_cls"] = 1 - cosine_rows(one, other)
+        found["d_cls"] = 1 - np.clip(similarity(one, other), -1, 1)
     return found
 
 
@@ -129,33 +130,6 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> FloatArray:
     nats = (rel_entr(first, middle) + rel_entr(second, middle)).sum(axis=-1) / 2
     bits: FloatArray = np.clip(nats / np.log(2), 0, 1)
     return bits
-
-
-def cosine_rows(x: ArrayLike, y: ArrayLike) -> FloatArray:
-    """Return the cosine of each row of one array with the same row of another.
-
-    Parameters
-    ----------
-    x, y : array-like of float, shape (n, width)
-        Vectors.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        -1..1; NaN where a vector is 0.
-
-    Examples
-    --------
-    >>> cosine_rows([[1.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [1.0, 0.0]]).tolist()
-    [1.0, nan]
-    """
-    first, second = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    size = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    product = (first * second).sum(axis=1)
-    usable = size > 0
-    cosine = np.full(len(product), np.nan)
-    cosine[usable] = np.clip(product[usable] / size[usable], -1, 1)
-    return cosine
 
 
 def _pair(

@@ -185,6 +185,32 @@ def fit_linear_readout(
     )
 
 
+def group_folds(
+    groups: ArrayLike, n_folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Cut rows into folds of whole groups, at random.
+
+    Parameters
+    ----------
+    groups : array_like, shape (n,)
+        Group of every row.
+    n_folds : int
+        Folds; as many as there are groups if these are fewer.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Fold of every row, from 0.
+    """
+    unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    order = rng.permutation(len(unique))
+    fold = np.empty(len(unique), np.int64)
+    fold[order] = np.arange(len(unique)) % min(n_folds, len(unique))
+    return np.asarray(fold[inverse])
+
+
 def _held_out_losses(
     rows: FloatArray,
     codes: NDArray[np.intp],
@@ -196,14 +222,11 @@ def _held_out_losses(
     """Return the mean log loss on held-out rows, one per penalty; NaN without any."""
     labels = np.arange(len(rows)) if groups is None else np.asarray(groups)
     check_array("groups", labels, shape=(len(rows),))
-    unique, inverse = np.unique(labels, return_inverse=True)
-    order = generator(seed, "readout folds").permutation(len(unique))
-    fold = np.empty(len(unique), np.int64)
-    fold[order] = np.arange(len(unique)) % min(n_folds, len(unique))
+    fold = group_folds(labels, n_folds, generator(seed, "readout folds"))
     n_classes = int(codes.max()) + 1
     losses: list[list[FloatArray]] = [[] for _ in penalties]
     for number in np.unique(fold):
-        held = fold[inverse] == number
+        held = fold == number
         if len(np.unique(codes[~held])) < n_classes:
             continue
         for place, (weights, intercept) in enumerate(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
+from analysis.selectivity_maps import unit_auc
 from analysis.stats import percentile_interval
 from neurovis.core.checks import check_array, check_whole
 
@@ -174,13 +174,7 @@ def pair_auc(logits: ArrayLike, same: ArrayLike, counted: ArrayLike) -> float:
     truth = np.asarray(same, bool)
     z = check_array("logits", np.asarray(logits, np.float64), shape=truth.shape)
     chosen = check_array("counted", np.asarray(counted, bool), shape=truth.shape)
-    y = truth[chosen]
-    n_same, n_different = int(y.sum()), int((~y).sum())
-    if not n_same or not n_different:
-        return float("nan")
-    ranks = rankdata(z[chosen])
-    above = ranks[y].sum() - n_same * (n_same + 1) / 2
-    return float(above / (n_same * n_different))
+    return unit_auc(z[chosen], truth[chosen])
 
 
 def paired_difference(

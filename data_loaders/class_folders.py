@@ -25,12 +25,12 @@ from data_loaders.class_pictures import (
     refuse_leaks,
     shared_content,
 )
-from data_loaders.picture_folder import SUFFIXES, open_picture_folder
+from data_loaders.picture_folder import open_picture_folder
 from data_loaders.source_files import ZipPictures, content_of, read_columns
 from neurovis.core.checks import check_option, check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import DECODER_ERRORS, corrupt, sha256_file, sha256_json
-from neurovis.core.pictures import LazyPictures, read_image
+from neurovis.core.pictures import SUFFIXES, LazyPictures, read_image
 
 Picture = NDArray[np.uint8]
 

@@ -9,11 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data_loaders.picture_folder import SUFFIXES
 from neurovis.core.checks import check_path
 from neurovis.core.errors import DataCorruptError
 from neurovis.core.files import sha256_file, sha256_json
-from neurovis.core.pictures import LazyPictures, read_image
+from neurovis.core.pictures import SUFFIXES, LazyPictures, read_image
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 

@@ -8,9 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neurovis.core.checks import check_path
-from neurovis.core.pictures import LazyPictures, read_image
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from neurovis.core.pictures import SUFFIXES, LazyPictures, read_image
 
 
 def open_picture_folder(

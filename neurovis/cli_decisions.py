@@ -26,6 +26,10 @@ Looking = Annotated[
         "network, the same untrained, and pixels."
     ),
 ]
+WithPlaces = Annotated[
+    list[str] | None,
+    typer.Option(help="[TITLE=]NETWORK[@WEIGHTS]:LAYER,... with places; repeatable."),
+]
 Further = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another option of the experiment, NAME=VALUE."),
@@ -345,12 +349,7 @@ def run_letter_identification(
 
 @run_app.command("object-binding")
 def run_object_binding(
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="[TITLE=]NETWORK[@WEIGHTS]:LAYER,... with places; repeatable."
-        ),
-    ] = None,
+    models: WithPlaces = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures with masks of objects [drawn scenes]."),
@@ -373,12 +372,7 @@ def run_object_binding(
 
 @run_app.command("attentive-probing")
 def run_attentive_probing(
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="[TITLE=]NETWORK[@WEIGHTS]:LAYER,... with places; repeatable."
-        ),
-    ] = None,
+    models: WithPlaces = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures in folders of classes [drawings]."),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neurovis.core.checks import check_option, check_path, check_whole
-from neurovis.core.pictures import LazyPictures, read_image
+from neurovis.core.pictures import SUFFIXES, LazyPictures, read_image
 from neurovis.core.types import StimulusSet, Viewing
 from stimuli.category_pictures import make_category_pictures
 from stimuli.manipulated_sets import (
@@ -27,8 +27,6 @@ SHUFFLES = ("patch", "blend", "local")
 
 EIDOLONS: dict[float, str] = {1.0: "eidolonI", 0.3: "eidolonII", 0.0: "eidolonIII"}
 """Published experiments by the coherence of their disarray."""
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def source_pictures(
@@ -73,15 +71,15 @@ def source_pictures(
         table = drawn.table[["stimulus_id", "category"]].assign(source="drawn")
         return StimulusSet("pictures", table, viewing, drawn.images)
     folder = check_path("pictures", pictures, kind="folder")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise FileNotFoundError(f"{folder} holds no pictures ({', '.join(_SUFFIXES)}).")
+        raise FileNotFoundError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}).")
     found = found[:n_pictures]
     table = pd.DataFrame({"stimulus_id": [path.stem for path in found]})
     table = table.assign(category="", source="folder")
 
     def read(path: Path) -> Picture:
-        return _square(read_image(path), size_px)
+        return middle_square(read_image(path), size_px)
 
     viewing = Viewing(REFERENCE_PX_PER_DEG, size_px, size_px)
     return StimulusSet("pictures", table, viewing, LazyPictures(read, found))
@@ -297,12 +295,24 @@ def make_drawn_pictures(
     return make_category_pictures(n_pictures, size_px=size_px, seed=seed)
 
 
-def _square(picture: Picture, size_px: int) -> Picture:
+def middle_square(picture: Picture, size_px: int) -> Picture:
+    """Cut a picture to its middle square and scale that.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (H, W, 3)
+        Picture.
+    size_px : int
+        Side of the result, >= 1.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px, 3)
+        Scaled with a bicubic kernel.
+    """
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     cut = np.ascontiguousarray(picture[top : top + side, left : left + side])
-    if side == size_px:
-        return cut
     image = Image.fromarray(cut).resize((size_px, size_px), Image.Resampling.BICUBIC)
     return np.asarray(image)

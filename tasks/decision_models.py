@@ -1,6 +1,5 @@
 """What models answer on the trials of people: linear readouts, and odd pictures."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.choices import choose_odd
-from analysis.linear_readout import fit_linear_readout
+from analysis.linear_readout import fit_linear_readout, group_folds
 from neurovis.core.checks import suggest
 from neurovis.core.rng import generator
 from neurovis.core.types import StimulusSet
@@ -181,7 +180,9 @@ def _answers(
     response = np.full(len(table), None, object)
     layer = np.full(len(table), "", object)
     cost = np.full(len(table), np.nan)
-    for held in _folds(groups, n_folds, seed):
+    folds = group_folds(groups, n_folds, generator(seed, "decisions", "folds"))
+    for number in np.unique(folds):
+        held = folds == number
         kept = ~held
         if len(set(truth[kept])) < 2:
             continue  # nothing to learn: no answer
@@ -262,15 +263,3 @@ def _rows(
             "layer": layer,
         }
     )
-
-
-def _folds(
-    groups: Sequence[Any] | NDArray[Any], n_folds: int, seed: int
-) -> list[NDArray[np.bool_]]:
-    """Return which rows are held out, part by part; groups stay together."""
-    names = sorted(set(groups))
-    order = generator(seed, "decisions", "folds").permutation(len(names))
-    n = min(n_folds, len(names))
-    part = {names[k]: place % n for place, k in enumerate(order)}
-    where = np.array([part[name] for name in groups])
-    return [where == k for k in range(n)]

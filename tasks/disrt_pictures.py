@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from data_loaders.picture_folder import open_picture_folder
 from neurovis.core.checks import check_option, check_whole
 from neurovis.core.rng import generator
 from stimuli.category_pictures import make_category_pictures
 from stimuli.patch_shuffles import blend_shuffle, local_shuffle, patch_shuffle
+from stimuli.picture_families import middle_square
 from tasks.texture_pictures import check_sides, synthesise_pictures
 
 Picture = NDArray[np.uint8]
@@ -101,7 +101,7 @@ def disrt_pictures(
         )
     rows = np.linspace(0, len(pool) - 1, n).round().astype(int).tolist()
     ids = labels["stimulus_id"].iloc[rows].tolist()
-    return ids, [_square(pool[row], size_px) for row in rows]
+    return ids, [middle_square(pool[row], size_px) for row in rows]
 
 
 def distort(
@@ -220,17 +220,6 @@ def check_size(size_px: int, distortions: Sequence[str]) -> None:
         raise ValueError(f"`size_px` must be a multiple of 16; got {size}.")
     if "texsyn" in distortions:
         check_sides([size])
-
-
-def _square(picture: Picture, size_px: int) -> Picture:
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    middle = picture[top : top + side, left : left + side]
-    resized = Image.fromarray(np.ascontiguousarray(middle)).resize(
-        (size_px, size_px), Image.Resampling.BICUBIC
-    )
-    return np.asarray(resized, np.uint8)
 
 
 def brighter(

@@ -16,6 +16,10 @@ MAX_PIXELS = 80_000_000
 """Largest picture that `read_image` decodes, in pixels (width times height)."""
 
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings of the files that count as pictures in a folder."""
+
+
 class LazyPictures(Sequence[NDArray[np.uint8]]):
     """Pictures that are drawn or read each time they are asked for.
 
